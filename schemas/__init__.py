@@ -1,0 +1,1 @@
+"""The contracts: frozen pydantic models of every event and of what the events carry. Imports nothing of ours."""

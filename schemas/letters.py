@@ -1,0 +1,37 @@
+"""Dead letters: what a stage could not take, why, and the original bytes."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from schemas.base import Event
+
+
+class DeadLetter(Event):
+    """An event that a stage refused. It holds everything that a replay needs, byte for byte."""
+
+    ce_type: ClassVar[str] = "sensorium.dead-letter.v1"
+
+    stage: str
+    topic: str
+    partition: int
+    offset: int
+    about: str = Field(description="the document or the query, as far as it could be read; else the Kafka key")
+    error: str = Field(description="the class of the error, e.g. InvalidMedia")
+    reason: str
+    hint: str = ""
+    attempts: int = Field(1, ge=1)
+    failed_ms: int
+    original_key: bytes | None = None
+    original_value: bytes | None = None
+    original_headers: tuple[tuple[str, bytes], ...] = ()
+
+    @property
+    def key(self) -> str:
+        return f"{self.tenant}/{self.about}"
+
+    @property
+    def subject(self) -> str:
+        return self.about

@@ -1,0 +1,1 @@
+"""The shell: the only code that sends, acknowledges or reads the environment."""

@@ -1,0 +1,69 @@
+"""One frozen settings object, built at start-up from ``SENSORIUM_*`` variables and ``sensorium.toml``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from workers.limits import Limits
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Workers never see it: they take plain arguments."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SENSORIUM_",
+        env_nested_delimiter="__",
+        toml_file="sensorium.toml",
+        frozen=True,
+        extra="forbid",
+    )
+
+    data_dir: Path = Field(Path(".sensorium"), description="state of this machine: addresses, index, blobs, logs")
+
+    kafka: str = Field("", description="bootstrap servers; empty: the broker that `sensorium up` started")
+    milvus: str = Field("", description="URI of Milvus; empty: the store that `sensorium up` started")
+    milvus_token: SecretStr = SecretStr("")
+    collection: str = Field("sensorium", description="name of the Milvus collection's alias")
+    blobs: str = Field("", description="fsspec URI of the blob store; empty: `<data_dir>/blobs`")
+    media_roots: tuple[str, ...] = Field(
+        (), description="more fsspec roots that claim checks may name; nothing else is read"
+    )
+
+    profile: Literal["local", "hub", "fake"] = "local"
+    generator: Literal["llama", "extractive", "fake"] = "llama"
+    ocr: bool = True
+    threads: int = Field(0, ge=0, description="threads of one model call; 0: the machine's cores, at most 4")
+
+    session_timeout_s: float = Field(6.0, gt=0, description="a worker silent for so long loses its partitions")
+    batch_size: int = Field(32, ge=1, description="events in a micro-batch, at most")
+    batch_wait_ms: int = Field(25, ge=0, description="how long a micro-batch waits for more")
+    retries: int = Field(
+        8, ge=1, description="attempts at an event that a transient error stops, before the process ends"
+    )
+    inline_limit: int = Field(1024 * 1024, ge=0, description="media above it are claim-checked, bytes")
+    drain_timeout_s: float = Field(20.0, gt=0, description="how long SIGTERM waits for the work in flight")
+
+    candidates: int = Field(40, ge=1, le=500, description="chunks that the first stage hands to the reranker")
+    evidence_tokens: int = Field(700, ge=50, description="token budget of the evidence")
+    answer_tokens: int = Field(96, ge=1, description="longest answer, tokens")
+
+    limits: Limits = Limits()
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "pretty"] = "auto"
+    metrics_port: int = Field(0, ge=0, description="Prometheus metrics of a worker on loopback; 0: none")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then environment, then ``sensorium.toml``."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)

@@ -1,0 +1,1 @@
+"""Encoders, recognisers and generators: one capability a file, each profile's implementation in it."""

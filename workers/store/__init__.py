@@ -1,0 +1,1 @@
+"""Where things are kept: vectors in Milvus, media in the blob store."""
