@@ -9,7 +9,7 @@ from pydantic import Field
 
 from schemas.arrays import PackedArray
 from schemas.base import Event, Value
-from schemas.chunks import Box, EmbeddedChunk
+from schemas.chunks import Box, Channel, EmbeddedChunk
 from schemas.media import BlobRef, Modality
 
 
@@ -101,6 +101,9 @@ class Evidence(Value):
     source: str
     source_uri: str
     modality: Modality
+    channel: Channel = Field(
+        Channel.TEXT, description="whether ``text`` was written, spoken, or names what is shown or heard"
+    )
     content_type: str
     event_time_ms: int
     text: str

@@ -7,7 +7,7 @@ dead-letter the one event that failed, and acknowledge in order.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,7 +34,7 @@ class Stage(Protocol):
     async def stop(self) -> None:
         """Release everything."""
 
-    def process(self, batch: Sequence[Event]) -> AsyncIterator[Output]:
+    def process(self, batch: Sequence[Event]) -> AsyncGenerator[Output, None]:
         """Turn a batch into results.
 
         An event is done when the iterator ends. A refused event yields one ``InvalidEvent`` and does not disturb the

@@ -1,0 +1,203 @@
+"""The small shell around a stage that makes at-least-once true: batches in, deliveries awaited, then acknowledged.
+
+A record is acknowledged, in order, only after everything that its stage made of it is durable in Kafka or in the
+store. The type of an error decides the fate of the event (``workers/errors.py``): a refused event becomes a dead
+letter, and for a query an ``AnswerFailed`` as well, before it is acknowledged; a transient error is tried again with
+backoff and jitter; anything else, and a transient error that does not go away, leaves ``run`` and so ends the process
+before the ack.
+
+Nothing here knows Faust: ``streams/app.py`` feeds ``put`` and gives each record its ``ack``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import stamina
+import structlog
+
+from schemas.answers import AnswerFailed
+from schemas.base import Event
+from schemas.queries import QueryEvent
+from streams import metrics
+from streams.deadletters import dead_letter
+from streams.record import Record
+from streams.wire import child, decode
+from workers.errors import InvalidEvent, TransientError
+from workers.stage import Stage
+
+log = structlog.get_logger()
+
+Send = Callable[[Event], Awaitable[Awaitable[Any]]]
+"""Hands an event to the send buffer, in order; what it returns is awaited for the delivery."""
+
+MAX_QUEUED_BYTES = 64 * 1024 * 1024
+IN_FLIGHT_DELIVERIES = 64
+FIRST_ATTEMPT = 1
+
+
+def wall_ms() -> int:
+    """Wall clock, milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A record and what acknowledges it."""
+
+    record: Record
+    ack: Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A decoded event of the batch that still has to be processed."""
+
+    received: Received
+    event: Event
+
+
+class Shell:
+    """Runs one stage. ``put`` blocks while the buffer is full, by count or by bytes, and so holds the consumer back."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        send: Send,
+        *,
+        batch_size: int,
+        batch_wait_s: float,
+        retries: int,
+        now_ms: Callable[[], int] = wall_ms,
+    ) -> None:
+        self.stage = stage
+        self._send = send
+        self._batch_size = batch_size
+        self._batch_wait_s = batch_wait_s
+        self._retries = retries
+        self._now_ms = now_ms
+        self._queue: deque[Received] = deque()
+        self._queued_bytes = 0
+        self._changed = asyncio.Condition()
+        self._closing = False
+
+    async def put(self, received: Received) -> None:
+        """Queue a record. After ``close`` it waits for ever: the record stays unacknowledged and comes again."""
+        async with self._changed:
+            await self._changed.wait_for(self._has_room)
+            self._queue.append(received)
+            self._queued_bytes += received.record.size
+            self._changed.notify_all()
+
+    async def close(self) -> None:
+        """Take nothing new; ``run`` returns after the batch in flight, what is queued is left for the next worker."""
+        async with self._changed:
+            self._closing = True
+            self._queue.clear()
+            self._changed.notify_all()
+
+    async def run(self) -> None:
+        """Process batches until ``close``. Raises whatever must end the process; nothing of that batch is acked."""
+        while batch := await self._next_batch():
+            started = time.perf_counter()
+            await self._handle(batch)
+            for received in batch:
+                received.ack()
+            metrics.batch_done(self.stage.name, len(batch), time.perf_counter() - started)
+
+    def _has_room(self) -> bool:
+        if self._closing:
+            return False
+        return not self._queue or (len(self._queue) < 2 * self._batch_size and self._queued_bytes < MAX_QUEUED_BYTES)
+
+    async def _next_batch(self) -> list[Received]:
+        """What is queued, at most a batch; a batch that is not full waits a moment for more. Empty: closed."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._queue or self._closing)
+            if len(self._queue) < self._batch_size and not self._closing:
+                try:
+                    async with asyncio.timeout(self._batch_wait_s):
+                        await self._changed.wait_for(lambda: len(self._queue) >= self._batch_size or self._closing)
+                except TimeoutError:
+                    pass  # the moment is over: what is there is the batch
+            batch = [self._queue.popleft() for _ in range(min(len(self._queue), self._batch_size))]
+            self._queued_bytes = sum(received.record.size for received in self._queue)
+            self._changed.notify_all()
+            return batch
+
+    async def _handle(self, batch: Sequence[Received]) -> None:
+        pending = []
+        for received in batch:
+            try:
+                pending.append(_Open(received, decode(received.record)))
+            except InvalidEvent as error:
+                await self._refuse(received, None, error)
+        async for attempt in stamina.retry_context(
+            on=TransientError, attempts=self._retries, timeout=None, wait_initial=0.2, wait_max=20.0, wait_jitter=1.0
+        ):
+            with attempt:
+                if attempt.num > FIRST_ATTEMPT:
+                    metrics.retried(self.stage.name, len(pending))
+                    log.warning("stage.retry", stage=self.stage.name, attempt=attempt.num, events=len(pending))
+                await self._process(pending)
+
+    async def _process(self, pending: list[_Open]) -> None:
+        """One attempt at what is pending; a refused event leaves ``pending``, so that it is refused once only."""
+        if not pending:
+            return
+        events = list(pending)
+        deliveries: deque[Awaitable[Any]] = deque()
+        async with aclosing(self.stage.process([item.event for item in events])) as outputs:
+            async for output in outputs:
+                item = events[output.origin]
+                if isinstance(output.result, InvalidEvent):
+                    await self._refuse(item.received, item.event, output.result)
+                    pending.remove(item)
+                    continue
+                deliveries.append(await self._forward(item.event, output.result))
+                if len(deliveries) > IN_FLIGHT_DELIVERIES:
+                    await deliveries.popleft()
+        for delivery in deliveries:
+            await delivery
+
+    async def _forward(self, origin: Event, event: Event) -> Awaitable[Any]:
+        """Send what came of ``origin``, one hop further in its trace."""
+        now = self._now_ms()
+        metrics.sent(self.stage.name, type(event).__name__, age_ms=now - origin.trace.received_ms)
+        trace = child(origin.trace, self.stage.name, now)
+        return await self._send(event.model_copy(update={"trace": trace, "tenant": origin.tenant}))
+
+    async def _refuse(self, received: Received, event: Event | None, error: InvalidEvent) -> None:
+        now = self._now_ms()
+        letter = dead_letter(received.record, error, stage=self.stage.name, now_ms=now, event=event)
+        metrics.dead_lettered(self.stage.name, letter.error)
+        log.warning(
+            "event.refused",
+            stage=self.stage.name,
+            about=letter.about,
+            error=letter.error,
+            reason=error.reason,
+            trace_id=letter.trace.traceparent[3:35],
+        )
+        deliveries = [await self._send(letter)]
+        if isinstance(event, QueryEvent):
+            failed = AnswerFailed(
+                query_id=event.query_id,
+                tenant=event.tenant,
+                trace=child(event.trace, self.stage.name, now),
+                attempt=now,
+                seq=0,
+                at_ms=now,
+                stage=self.stage.name,
+                reason=error.reason,
+                hint=error.hint,
+            )
+            deliveries.append(await self._send(failed))
+        for delivery in deliveries:
+            await delivery

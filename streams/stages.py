@@ -1,0 +1,154 @@
+"""Every stage, once: its name, the topic that it reads, and how it is built.
+
+A process that runs several stages shares their models and stores. Heavy imports happen in the builders, so that a
+process loads what its own stages need and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from streams.runtime import Addresses
+from streams.settings import Settings
+from streams.topics import (
+    CHUNKS_EMBEDDED,
+    CHUNKS_EXTRACTED,
+    MEDIA_RECEIVED,
+    QUERIES_ASKED,
+    QUERIES_REFINED,
+    QUERIES_RERANKED,
+    QUERIES_RETRIEVED,
+    Topic,
+)
+from workers.stage import Stage
+
+if TYPE_CHECKING:
+    from workers.models.profiles import Models
+    from workers.store.parts import PartsStore
+
+    from workers.store.blobs import BlobStore
+    from workers.store.vectors import MilvusStore
+
+
+class Resources:
+    """What the stages of one process share, made when first asked for."""
+
+    def __init__(self, settings: Settings, addresses: Addresses) -> None:
+        self.settings = settings
+        self.addresses = addresses
+
+    @cached_property
+    def models(self) -> Models:
+        """Encoders, recognisers and the generator of the profile."""
+        from workers.models.profiles import Models
+
+        return Models(
+            self.settings.profile,
+            threads=self.settings.threads or min(4, os.cpu_count() or 1),
+            generator=self.settings.generator,
+            ocr=self.settings.ocr,
+        )
+
+    @cached_property
+    def blobs(self) -> BlobStore:
+        """The blob store."""
+        from workers.store.blobs import BlobStore
+
+        return BlobStore(self.addresses.blobs, self.settings.media_roots)
+
+    @cached_property
+    def parts(self) -> PartsStore:
+        """The part vectors."""
+        from workers.store.parts import PartsStore
+
+        return PartsStore(self.blobs)
+
+    @cached_property
+    def store(self) -> MilvusStore:
+        """The vector store."""
+        from workers.store.vectors import MilvusStore
+
+        return MilvusStore(
+            self.addresses.milvus,
+            token=self.settings.milvus_token.get_secret_value(),
+            collection=self.settings.collection,
+            dimension=self.models.dimension,
+        )
+
+
+def group_id(stage: str) -> str:
+    """The consumer group of a stage; for Faust it is the app's id."""
+    return f"sensorium-{stage}"
+
+
+@dataclass(frozen=True, slots=True)
+class StageSpec:
+    """One stage. Ingestion is ``is_ingestion``: it gives way to queries for the cores."""
+
+    name: str
+    topic: Topic
+    build: Callable[[Resources], Stage]
+    is_ingestion: bool = False
+
+
+def _extract(resources: Resources) -> Stage:
+    from workers.extract.stage import ExtractStage
+
+    return ExtractStage(resources.blobs, resources.models, resources.settings.limits)
+
+
+def _embed(resources: Resources) -> Stage:
+    from workers.embed import EmbedStage
+
+    return EmbedStage(resources.blobs, resources.parts, resources.models)
+
+
+def _index(resources: Resources) -> Stage:
+    from workers.index import IndexStage
+
+    return IndexStage(resources.store)
+
+
+def _retrieve(resources: Resources) -> Stage:
+    from workers.retrieve import RetrieveStage
+
+    return RetrieveStage(
+        resources.store, resources.blobs, resources.models, resources.settings.limits, resources.settings.candidates
+    )
+
+
+def _rerank(resources: Resources) -> Stage:
+    from workers.rerank import RerankStage
+
+    return RerankStage(resources.parts)
+
+
+def _refine(resources: Resources) -> Stage:
+    from workers.refine import RefineStage
+
+    return RefineStage(resources.parts, resources.settings.evidence_tokens)
+
+
+def _generate(resources: Resources) -> Stage:
+    from workers.generate import GenerateStage
+
+    return GenerateStage(resources.models, resources.settings.answer_tokens)
+
+
+STAGES: dict[str, StageSpec] = {
+    spec.name: spec
+    for spec in (
+        StageSpec("extract", MEDIA_RECEIVED, _extract, is_ingestion=True),
+        StageSpec("embed", CHUNKS_EXTRACTED, _embed, is_ingestion=True),
+        StageSpec("index", CHUNKS_EMBEDDED, _index, is_ingestion=True),
+        StageSpec("retrieve", QUERIES_ASKED, _retrieve),
+        StageSpec("rerank", QUERIES_RETRIEVED, _rerank),
+        StageSpec("refine", QUERIES_RERANKED, _refine),
+        StageSpec("generate", QUERIES_REFINED, _generate),
+    )
+}
+"""In the order of the data flow."""

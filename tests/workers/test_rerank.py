@@ -1,0 +1,123 @@
+"""Late interaction puts what answers above what is about the same, over all channels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pytest
+
+from schemas.answers import HitsRanked
+from schemas.base import Event, Trace
+from schemas.chunks import Channel
+from schemas.media import Modality
+from schemas.queries import Candidate, QueryReranked, QueryRetrieved
+from tests.workers.made import PartsInMemory, asked, candidate, chunk, features, query, region, window
+from workers.relevance import Signals, relevance, word_scores
+from workers.rerank import RerankStage
+
+EXACT = candidate(chunk("exact", "The duty engineer has the number 4417 in case of faults."), 0.1)
+TOPICAL = candidate(chunk("topical", "Engineers on duty repair faults, and duty engineers report faults."), 0.9)
+CAT = candidate(
+    chunk(
+        "cat",
+        modality=Modality.IMAGE,
+        channel=Channel.PICTURE,
+        features=features(regions=(region((0, 0, 1, 1), "sofa", "lamp"), region((0.5, 0.5, 1, 1), "cat"))),
+    )
+)
+SOFA = candidate(
+    chunk(
+        "sofa",
+        modality=Modality.IMAGE,
+        channel=Channel.PICTURE,
+        features=features(regions=(region((0, 0, 1, 1), "sofa", "lamp"),)),
+    ),
+    0.9,
+)
+BARK = candidate(
+    chunk(
+        "bark",
+        modality=Modality.AUDIO,
+        channel=Channel.SOUND,
+        features=features(windows=(window(0, 960, "wind"), window(960, 1920, "dog"))),
+    )
+)
+
+
+async def reranked(question: str, *candidates: Candidate, **fields: object) -> Sequence[Event]:
+    stage = RerankStage(PartsInMemory(*candidates), clock=lambda: 5)
+    event = QueryRetrieved(
+        query_id="q1",
+        trace=Trace(traceparent="00-1-2-01"),
+        asked=asked(question, **fields),
+        vectors=query(question),
+        candidates=candidates,
+    )
+    outputs = [output async for output in stage.process([event])]
+    assert [output.origin for output in outputs] == [0]
+    return [output.result for output in outputs if isinstance(output.result, Event)]
+
+
+async def order(question: str, *candidates: Candidate) -> list[str]:
+    (event,) = await reranked(question, *candidates)
+    assert isinstance(event, QueryReranked)
+    return [found.item.chunk.chunk_id for found in event.candidates]
+
+
+async def test_the_exact_answer_rises_over_the_topical_passage() -> None:
+    assert await order("What number has the duty engineer?", TOPICAL, EXACT) == ["exact", "topical"]
+
+
+async def test_a_region_that_shows_it_lifts_the_picture() -> None:
+    assert await order("feline", SOFA, CAT) == ["cat", "sofa"]
+
+
+async def test_a_window_in_which_it_is_heard_lifts_the_sound() -> None:
+    assert (await order("a hound", SOFA, BARK, TOPICAL))[0] == "bark"
+
+
+async def test_every_signal_is_kept() -> None:
+    (event,) = await reranked("feline", CAT)
+    assert isinstance(event, QueryReranked)
+    (found,) = event.candidates
+    assert set(found.scores) == {"retrieve", "late", "dense", "words", "rerank"}
+    assert found.score == found.scores["rerank"]
+    assert found.scores["late"] == pytest.approx(1.0, abs=0.01)
+    assert event.trace.traceparent == "00-1-2-01"
+
+
+async def test_a_query_may_end_here() -> None:
+    (event,) = await reranked("feline", SOFA, CAT, until_stage="rerank", limit=1)
+    assert isinstance(event, HitsRanked)
+    assert [hit.chunk_id for hit in event.hits] == ["cat"]
+    assert event.at_ms == 5
+
+
+async def test_no_candidates_stay_none() -> None:
+    (event,) = await reranked("feline")
+    assert isinstance(event, QueryReranked)
+    assert event.candidates == ()
+
+
+async def test_a_chunk_without_stored_parts_stands_by_its_own_vector() -> None:
+    bare = candidate(chunk("bare", "cat"), stored=False)
+    assert await order("feline", SOFA, bare) == ["bare", "sofa"]
+
+
+def test_relevance_grows_with_each_signal_and_stays_in_bounds() -> None:
+    weak = Signals(Channel.TEXT, late=0.3, dense=0.2, words=0.0)
+    assert 0 < relevance(weak) < 0.1
+    for better in ({"late": 0.8}, {"dense": 0.7}, {"words": 1.0}):
+        changed = {"late": 0.3, "dense": 0.2, "words": 0.0, **better}
+        assert relevance(weak) < relevance(Signals(Channel.TEXT, **changed)) < 1
+    missing = Signals(Channel.PICTURE, late=math.nan, dense=0.5, words=math.nan)
+    assert 0 < relevance(missing) < 1
+
+
+def test_rare_words_count_more() -> None:
+    texts = ["control room", "control room 4417", "control 4417", "control", "control desk"]
+    scores = word_scores("control 4417", texts)
+    assert scores[1] == scores[2] == 1
+    assert 0 < scores[0] < 0.2
+    assert all(math.isnan(score) for score in word_scores("", texts))

@@ -1,0 +1,1 @@
+"""The extract stage: media in, chunks with their features out. One reader a kind of media."""

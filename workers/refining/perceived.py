@@ -1,0 +1,111 @@
+"""The part of a picture that shows it, the seconds of a sound in which it is heard.
+
+In: a compared chunk without words. Out: one piece whose text names what is shown or heard, with its box or its seconds.
+Raises nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.chunks import Box, Label, SoundWindow
+from workers.arrays import unpack
+from workers.models.base import Floats
+from workers.refining.piece import Compared, Piece, Question
+from workers.words import content
+
+STANDS_OUT = 0.04
+"""How much better than the whole picture a region must fit, as a cosine, to be pointed at.
+
+Region and whole differ by less than this where the same thing fills both (median .02 on photographs of one object)."""
+HEARD_SHARE = 0.7
+"""Windows of a sound that fit so well, in shares of the way from its worst window to its best, belong to it."""
+NAMED_FROM = 0.1
+"""Probability from which a label is worth naming; the best one always is."""
+MOST_NAMES = 3
+_WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+_UNITS = 10_000
+_NEAR = 2 / _UNITS
+
+
+def show(compared: Compared, question: Question) -> Piece:
+    """A picture or a shot: the region that fits best, if one stands out, and what it shows."""
+    chunk, parts = compared.chunk, compared.parts
+    box, labels = chunk.box, chunk.features.labels
+    if len(parts.places) > 1:
+        fits = _fits(compared, question)
+        boxes = parts.places / _UNITS
+        area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+        whole, best = int(np.argmax(area)), int(np.argmax(fits))
+        if fits[best] >= fits[whole] + STANDS_OUT:
+            x0, y0, x1, y1 = (float(side) for side in boxes[best])
+            box = (x0, y0, x1, y1)
+            labels = _labels_at(compared, box) or labels
+    if box == _WHOLE:
+        box = None
+    return _piece(compared, question, labels).with_place(box=box, start_ms=chunk.start_ms, end_ms=chunk.end_ms)
+
+
+def hear(compared: Compared, question: Question) -> Piece:
+    """A sound: the windows in which it is heard, and what it is."""
+    chunk, windows = compared.chunk, compared.chunk.features.windows
+    start_ms, end_ms = chunk.start_ms, chunk.end_ms
+    if len(compared.parts.places):
+        first, last = _stretch(_fits(compared, question), HEARD_SHARE)
+        start_ms = int(compared.parts.places[first, 0])
+        end_ms = int(compared.parts.places[last, 1])
+    heard = [window for window in windows if _overlaps(window, start_ms, end_ms)]
+    labels = _likeliest(label for window in heard for label in window.labels) or chunk.features.labels
+    return _piece(compared, question, labels).with_place(start_ms=start_ms, end_ms=end_ms)
+
+
+def _piece(compared: Compared, question: Question, labels: Sequence[Label]) -> Piece:
+    text = named(labels, question.stems) or compared.chunk.text or compared.chunk.title
+    return Piece(compared.chunk, compared.candidate.score, text, unpack(compared.candidate.item.vector))
+
+
+def named(labels: Sequence[Label], stems: frozenset[str] = frozenset()) -> str:
+    """The likeliest names; those that the question names come first, however unlikely: it asked for them."""
+    asked = [label.name for label in labels if stems & set(content(label.name))]
+    likely = [label.name for label in labels if label.score >= NAMED_FROM] or [label.name for label in labels[:1]]
+    return ", ".join(list(dict.fromkeys([*asked, *likely]))[:MOST_NAMES])
+
+
+def _fits(compared: Compared, question: Question) -> Floats:
+    """``(m,)``: how well each region or window fits the question as a whole: the weighted mean over its parts."""
+    return np.asarray(question.weights @ compared.similar * compared.parts.weights, dtype=np.float32)
+
+
+def _stretch(fits: NDArray[np.float32], share: float) -> tuple[int, int]:
+    """The best window and its neighbours that fit nearly as well."""
+    best = int(np.argmax(fits))
+    enough = fits.min() + share * (fits[best] - fits.min())
+    first = last = best
+    while first > 0 and fits[first - 1] >= enough:
+        first -= 1
+    while last + 1 < len(fits) and fits[last + 1] >= enough:
+        last += 1
+    return first, last
+
+
+def _labels_at(compared: Compared, box: Box) -> tuple[Label, ...]:
+    for region in compared.chunk.features.regions:
+        if np.allclose(region.box, box, atol=_NEAR):
+            return region.labels
+    return ()
+
+
+def _overlaps(window: SoundWindow, start_ms: int | None, end_ms: int | None) -> bool:
+    return start_ms is None or end_ms is None or (window.start_ms < end_ms and window.end_ms > start_ms)
+
+
+def _likeliest(labels: Iterable[Label]) -> list[Label]:
+    """Each name once, with its best score, best first."""
+    best: dict[str, Label] = {}
+    for label in labels:
+        if label.name not in best or best[label.name].score < label.score:
+            best[label.name] = label
+    return sorted(best.values(), key=lambda label: -label.score)

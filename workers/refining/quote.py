@@ -1,0 +1,94 @@
+"""The sentences of a chunk that answer: passages, OCR, transcripts.
+
+In: a compared chunk with words. Out: one piece whose text is an exact stretch of the chunk's text, with its characters,
+its box on the page, its seconds. Raises nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from schemas.chunks import Channel, Chunk
+from workers.arrays import unpack
+from workers.extract.passages import count_tokens
+from workers.refining.piece import Compared, Piece, Question, overlapping, union
+from workers.refining.units import Place, ocr_units, passage_units
+
+EXACT_WORDS = 0.5
+"""How much a unit that holds all words of the question gains over one that holds none, against MaxSim's -1 to 1.
+
+Found on the questions of tests/workers/test_refine.py: below 0.3 "who" and "when" questions took topical sentences."""
+NEARLY = 0.88
+"""A neighbour that fits at least so well, in shares of the best unit, is quoted with it: answers run over sentences."""
+MOST_TOKENS = 110
+"""Longest quotation: a few sentences; more would not be a citation but the passage again."""
+OF_THE_KIND = 0.15
+"""What a unit gains that holds what the question asks for: a number after "how many", a name after "who"."""
+_MOST_BEFORE = 2
+_LEANING = re.compile(
+    r"(?:and|but|so|yet|he|she|it|its|his|her|they|their|this|that|these|those|there|then|here|such|however|therefore"
+    r"|thus|instead|otherwise|also|after that|in addition|as a result|the (?:former|latter|same))\b",
+    re.IGNORECASE,
+)
+"""A sentence that begins so is not understood without the one before, and often says what that one leaves open."""
+
+
+def quote(compared: Compared, question: Question) -> Piece:
+    """The best unit of the chunk, with what is needed to understand it and what fits as well."""
+    chunk = compared.chunk
+    units = ocr_units(chunk.text, chunk.features.ocr) if chunk.features.ocr else passage_units(chunk.text)
+    start, end = _chosen(compared, question, units) if units else (0, len(chunk.text))
+    return cut(chunk, start, end, Piece(chunk, compared.candidate.score, "", unpack(compared.candidate.item.vector)))
+
+
+def cut(chunk: Chunk, start: int, end: int, piece: Piece) -> Piece:
+    """``piece`` with the words ``[start, end)`` of the chunk, their place in the document, on the page and in time."""
+    lines = [line.box for line in chunk.features.ocr if line.start_char < end and line.end_char > start]
+    spoken = [word for word in chunk.features.words if word.start_char < end and word.end_char > start]
+    is_timed = chunk.channel is Channel.SPEECH and bool(spoken)
+    return piece.with_place(
+        text=chunk.text[start:end],
+        start_char=None if chunk.start_char is None else chunk.start_char + start,
+        end_char=None if chunk.start_char is None else chunk.start_char + end,
+        box=union(lines) or chunk.box,
+        start_ms=spoken[0].start_ms if is_timed else chunk.start_ms,
+        end_ms=spoken[-1].end_ms if is_timed else chunk.end_ms,
+    )
+
+
+def _chosen(compared: Compared, question: Question, units: Sequence[Place]) -> Place:
+    fits = [_fit(compared, question, *unit) for unit in units]
+    best = max(range(len(units)), key=fits.__getitem__)
+    first, last = _with_context(compared.chunk.text, units, best)
+    enough = NEARLY * fits[best]
+    while last + 1 < len(units) and _is_short(compared, units, first, last + 1):
+        if fits[last + 1] < enough and not (last == best and _leans(compared.chunk.text, units[last + 1])):
+            break
+        last += 1
+    while first > 0 and fits[first - 1] >= enough and _is_short(compared, units, first - 1, last):
+        first -= 1
+    return units[first][0], units[last][1]
+
+
+def _fit(compared: Compared, question: Question, start: int, end: int) -> float:
+    inside = overlapping(compared.parts.places, start, end)
+    said = compared.chunk.text[start:end]
+    match, words = question.match(compared.similar[:, inside]), question.words(said)
+    return match + EXACT_WORDS * words + OF_THE_KIND * question.expects(said)
+
+
+def _with_context(text: str, units: Sequence[Place], best: int) -> tuple[int, int]:
+    """The unit, from where it can be understood."""
+    first = best
+    while first > 0 and best - first < _MOST_BEFORE and _leans(text, units[first]):
+        first -= 1
+    return first, best
+
+
+def _leans(text: str, unit: Place) -> bool:
+    return _LEANING.match(text, unit[0]) is not None
+
+
+def _is_short(compared: Compared, units: Sequence[Place], first: int, last: int) -> bool:
+    return count_tokens(compared.chunk.text[units[first][0] : units[last][1]]) <= MOST_TOKENS

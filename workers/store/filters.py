@@ -1,0 +1,96 @@
+"""Milvus filter expressions, built from values that are not trusted.
+
+The only place that writes them: field names come from an allow-list, values pass one escaper. milvus-lite takes no
+filter templates (its parser knows no ``{``), and it refuses escapes that Milvus takes, so the escaper writes what both
+read. Raises ``InvalidEvent`` for text that no store can hold, ``ValueError`` for a field that is not of the schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from schemas.queries import Filters
+from workers.errors import InvalidEvent
+from workers.store.schema import shard
+
+FIELDS = frozenset(
+    {
+        "chunk_id",
+        "shard",
+        "tenant",
+        "document_id",
+        "version",
+        "source",
+        "modality",
+        "channel",
+        "event_time_ms",
+        "document_key",
+    }
+)
+"""What a filter may name."""
+
+_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
+
+
+def quoted(value: str) -> str:
+    """``value`` as a string literal."""
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidEvent(f"{value!r} is not valid Unicode text") from error
+    if "\0" in value:
+        raise InvalidEvent(f"{value!r} holds a NUL character")
+    return f'"{value.translate(_ESCAPES)}"'
+
+
+def equals(field: str, value: str) -> str:
+    """Rows whose ``field`` is ``value``."""
+    return f"{_known(field)} == {quoted(value)}"
+
+
+def one_of(field: str, values: Iterable[str]) -> str:
+    """Rows whose ``field`` is one of ``values``, of which there is at least one."""
+    return f"{_known(field)} in [{', '.join(quoted(value) for value in values)}]"
+
+
+def at_least(field: str, value: int) -> str:
+    """Rows whose ``field`` is ``value`` or more."""
+    return f"{_known(field)} >= {int(value)}"
+
+
+def below(field: str, value: int) -> str:
+    """Rows whose ``field`` is less than ``value``."""
+    return f"{_known(field)} < {int(value)}"
+
+
+def of_document(tenant: str, document_id: str, before_version: int) -> str:
+    """Rows of a document's versions before ``before_version``."""
+    return _all(
+        [equals("tenant", tenant), equals("document_id", document_id), below("version", before_version)],
+    )
+
+
+def of_query(tenant: str, filters: Filters, groups: Sequence[str]) -> str:
+    """Rows of some groups of channels that a query may see."""
+    terms = [one_of("shard", [shard(tenant, group) for group in groups]), equals("tenant", tenant)]
+    if filters.modalities:
+        terms.append(one_of("modality", filters.modalities))
+    if filters.sources:
+        terms.append(one_of("source", filters.sources))
+    if filters.document_ids:
+        terms.append(one_of("document_id", filters.document_ids))
+    if filters.since_ms is not None:
+        terms.append(at_least("event_time_ms", filters.since_ms))
+    if filters.until_ms is not None:
+        terms.append(below("event_time_ms", filters.until_ms))
+    return _all(terms)
+
+
+def _known(field: str) -> str:
+    if field not in FIELDS:
+        raise ValueError(f"{field!r} is no field to filter by")
+    return field
+
+
+def _all(terms: Sequence[str]) -> str:
+    return " and ".join(terms)

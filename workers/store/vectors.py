@@ -1,0 +1,277 @@
+"""The vector store: chunks in Milvus or milvus-lite, found by meaning and by words in one hybrid query.
+
+In: rows of embedded chunks, the versions of documents, search requests. Out: candidates, best first. Rows are
+searchable as soon as a write returns (strong consistency). Raises ``TransientError`` where Milvus is away or busy and
+``InvalidEvent`` for a chunk that no row can hold.
+
+One collection an index generation, ``<collection>_<generation>``, with the memory of versions beside it; the alias
+``<collection>`` names the generation that people and other programs should look at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import structlog
+from pymilvus import AnnSearchRequest, RRFRanker
+
+from schemas.chunks import EmbeddedChunk
+from schemas.queries import Candidate, Filters
+from workers.arrays import unpack
+from workers.errors import TransientError
+from workers.models.base import Floats
+from workers.store import filters as where
+from workers.store.flush import FlushPolicy
+from workers.store.milvus import Server, prepare
+from workers.store.rows import OUTPUT_FIELDS, Row, from_row, to_row
+from workers.store.schema import (
+    CHANNEL_GROUPS,
+    CHUNK_INDEXES,
+    DENSE,
+    DOCUMENT_INDEXES,
+    SPARSE,
+    chunks_schema,
+    documents_schema,
+)
+from workers.store.terms import asked
+from workers.store.versions import DocumentState
+
+log = structlog.get_logger(__name__)
+
+_RRF_K = 60  # Cormack, Clarke and Büttcher, Reciprocal rank fusion, SIGIR 2009
+_BATCH_ROWS = 500
+_BATCH_BYTES = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """What is sought. ``dense`` is ``(q, d)`` with unit rows, one a part of the query; ``text`` is what BM25 reads."""
+
+    tenant: str
+    dense: Floats
+    text: str
+    limit: int
+    filters: Filters = field(default_factory=Filters)
+
+
+class MilvusStore:
+    """See the module. ``start`` before anything else, ``stop`` at the end; lives on one event loop."""
+
+    def __init__(
+        self,
+        uri: str,
+        *,
+        token: str = "",
+        collection: str,
+        dimension: int,
+        generation: str = "1",
+        timeout_s: float = 10.0,
+        flush_rows: int = 500,
+    ) -> None:
+        self.dimension = dimension
+        self.alias = _identifier(collection)
+        self.collection = _identifier(f"{collection}_{generation}")
+        self.documents = f"{self.collection}_documents"
+        self._uri, self._token, self._timeout_s = uri, token, timeout_s
+        self._policy = FlushPolicy(time.monotonic, rows=flush_rows)
+        self._wrote = asyncio.Event()
+        self._flusher: asyncio.Task[None] | None = None
+        self._server: Server | None = None
+
+    async def start(self) -> None:
+        """Connect, create what is missing, load."""
+        collections = {
+            self.collection: (chunks_schema(self.dimension), CHUNK_INDEXES),
+            self.documents: (documents_schema(), DOCUMENT_INDEXES),
+        }
+        is_lite = await asyncio.to_thread(prepare, self._uri, self._token, self._timeout_s, collections, self.alias)
+        self._server = Server(self._uri, self._token, self._timeout_s)
+        if is_lite:
+            await self._call("flush", self.collection)  # rows that an earlier process left
+            self._flusher = asyncio.create_task(self._keep_flushed(), name="flush")
+
+    async def stop(self) -> None:
+        """Flush what is pending and disconnect."""
+        if self._flusher is not None:
+            self._flusher.cancel()
+            await asyncio.gather(self._flusher, return_exceptions=True)
+            self._flusher = None
+            if self._policy.pending:
+                await self._flush()
+        if self._server is not None:
+            await self._server.close()
+            self._server = None
+
+    async def upsert(self, items: Sequence[EmbeddedChunk]) -> None:
+        """Write chunks; of two with one id the later counts."""
+        await self.write([to_row(item, self.dimension) for item in items])
+
+    async def write(self, rows: Sequence[Row]) -> None:
+        """Write rows that ``to_row`` made; of two with one id the later counts."""
+        unique = list({row["chunk_id"]: row for row in rows}.values())
+        for batch in _batches(unique):
+            await self._call("upsert", self.collection, batch)
+            self._count_writes(len(batch))
+
+    async def delete_versions(self, tenant: str, document_id: str, before_version: int) -> None:
+        """Remove a document's chunks of all versions before ``before_version``."""
+        await self._call("delete", self.collection, filter=where.of_document(tenant, document_id, before_version))
+        self._count_writes(1)
+
+    async def states(self, keys: Iterable[str]) -> dict[str, DocumentState]:
+        """What is known of documents, by ``versions.document_key``; unknown ones are missing."""
+        wanted = list(dict.fromkeys(keys))
+        if not wanted:
+            return {}
+        rows = await self._call(
+            "query",
+            self.documents,
+            filter=where.one_of("document_key", wanted),
+            output_fields=["version", "is_deleted", "has_older"],
+        )
+        return {row["document_key"]: DocumentState(row["version"], row["is_deleted"], row["has_older"]) for row in rows}
+
+    async def remember(self, states: Mapping[str, DocumentState]) -> None:
+        """Keep states of documents, by ``versions.document_key``."""
+        rows = [
+            {
+                "document_key": key,
+                "version": state.version,
+                "is_deleted": state.is_deleted,
+                "has_older": state.has_older,
+                "unused": [0.0, 0.0],
+            }
+            for key, state in states.items()
+        ]
+        if rows:
+            await self._call("upsert", self.documents, rows)
+
+    async def search(self, request: SearchRequest) -> list[Candidate]:
+        """The best candidates, fused by rank. ``scores``: ``retrieve`` (fused), ``dense`` (best cosine of a part)."""
+        requests = _sub_requests(request)
+        if not requests:
+            return []
+        found = await self._call(
+            "hybrid_search",
+            self.collection,
+            requests,
+            RRFRanker(_RRF_K),
+            limit=request.limit,
+            output_fields=OUTPUT_FIELDS,
+        )
+        return [_candidate(hit, request.dense) for hit in found[0]]
+
+    async def get(self, tenant: str, chunk_ids: Sequence[str]) -> list[EmbeddedChunk]:
+        """Chunks by id, in no order; those that are not the tenant's are missing."""
+        if not chunk_ids:
+            return []
+        rows = await self._call(
+            "query",
+            self.collection,
+            filter=where.one_of("chunk_id", chunk_ids),
+            output_fields=OUTPUT_FIELDS,
+        )
+        items = [from_row(row) for row in rows]
+        return [item for item in items if item.chunk.tenant == tenant]
+
+    async def count(self, tenant: str | None = None) -> int:
+        """How many chunks there are, of a tenant or in all."""
+        expression = where.equals("tenant", tenant) if tenant is not None else ""
+        rows = await self._call("query", self.collection, filter=expression, output_fields=["count(*)"])
+        return int(rows[0]["count(*)"])
+
+    async def promote(self) -> None:
+        """Let the alias name this generation."""
+        await self._call("alter_alias", self.collection, self.alias)
+
+    async def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        if self._server is None:
+            raise RuntimeError("the store is used before start() or after stop()")
+        return await self._server.call(method, *args, **kwargs)
+
+    def _count_writes(self, rows: int) -> None:
+        self._policy.wrote(rows)
+        self._wrote.set()
+
+    async def _keep_flushed(self) -> None:
+        """Flush when the policy says so, beside the writes, until cancelled."""
+        while True:
+            wait_s = self._policy.wait_s()
+            if wait_s == 0.0:
+                await self._flush()
+                continue
+            self._wrote.clear()
+            try:
+                await asyncio.wait_for(self._wrote.wait(), wait_s)
+            except TimeoutError:
+                continue
+
+    async def _flush(self) -> None:
+        covered = self._policy.begin()
+        try:
+            await self._call("flush", self.collection)
+        except TransientError as error:  # rows are safe and searchable without it; it is tried again
+            self._policy.failed(covered)
+            log.warning("the store could not be flushed", reason=error.reason, rows=covered)
+            await asyncio.sleep(1.0)
+
+
+def _identifier(name: str) -> str:
+    """A name that Milvus takes for a collection."""
+    return re.sub(r"\W", "_", name, flags=re.ASCII)
+
+
+def _batches(rows: Sequence[Row]) -> Iterable[list[Row]]:
+    """Rows in batches of bounded length and size."""
+    batch: list[Row] = []
+    size = 0
+    for row in rows:
+        row_size = len(row["payload"]) + len(row["text"]) + 4 * len(row[DENSE])
+        if batch and (len(batch) == _BATCH_ROWS or size + row_size > _BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(row)
+        size += row_size
+    if batch:
+        yield batch
+
+
+def _sub_requests(request: SearchRequest) -> list[AnnSearchRequest]:
+    """A dense request for every part of the query in every group of channels, and one of BM25."""
+    requests = [
+        AnnSearchRequest(
+            data=[vector],
+            anns_field=DENSE,
+            param={"metric_type": "IP"},
+            limit=request.limit,
+            expr=where.of_query(request.tenant, request.filters, [group]),
+        )
+        for group in CHANNEL_GROUPS
+        for vector in request.dense
+    ]
+    words = asked(request.text)
+    if words:
+        requests.append(
+            AnnSearchRequest(
+                data=[words],
+                anns_field=SPARSE,
+                param={"metric_type": "BM25"},
+                limit=request.limit,
+                expr=where.of_query(request.tenant, request.filters, list(CHANNEL_GROUPS)),
+            )
+        )
+    return requests
+
+
+def _candidate(hit: Any, dense: Floats) -> Candidate:
+    item = from_row(hit["entity"])
+    scores = {"retrieve": float(hit["distance"])}
+    if len(dense):
+        scores["dense"] = float(np.max(dense @ unpack(item.vector)))
+    return Candidate(item=item, score=scores["retrieve"], scores=scores)

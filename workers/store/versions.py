@@ -1,0 +1,57 @@
+"""Which version of a document counts: the rules by which late, repeated and out-of-order events lose.
+
+The store remembers for every document the newest version that it has seen and whether that was its deletion (a
+tombstone). The memory lies beside the chunks, so it survives restarts and is shared by all index workers; one writer at
+a time has a document, because its events share a Kafka key. It is written *before* the rows that it announces: after a
+crash the event comes again and does the rest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+MAX_VERSION = 2**63 - 1
+
+
+def document_key(tenant: str, document_id: str) -> str:
+    """64 hexadecimal digits that stand for a document of a tenant."""
+    encoded = tenant.encode()
+    return hashlib.sha256(len(encoded).to_bytes(8, "little") + encoded + document_id.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentState:
+    """``has_older``: rows of versions before ``version`` may still be there."""
+
+    version: int
+    is_deleted: bool = False
+    has_older: bool = False
+
+
+def admits(state: DocumentState | None, version: int) -> bool:
+    """Whether chunks of ``version`` may be written."""
+    if state is None or version > state.version:
+        return True
+    return version == state.version and not state.is_deleted
+
+
+def after_chunks(state: DocumentState | None, version: int) -> DocumentState:
+    """The state once chunks of an admitted ``version`` are on their way."""
+    if state is None:
+        return DocumentState(version)
+    if state.version == version:
+        return state
+    return DocumentState(version, has_older=not state.is_deleted or state.has_older)
+
+
+def after_deletion(state: DocumentState | None, version: int) -> DocumentState:
+    """The state once the deletion of everything up to ``version`` is on its way."""
+    if state is None or version >= state.version:
+        return DocumentState(version, is_deleted=True)
+    return state
+
+
+def cleaned(state: DocumentState) -> DocumentState:
+    """The state once the rows of older versions are gone."""
+    return DocumentState(state.version, state.is_deleted)
