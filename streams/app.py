@@ -2,7 +2,7 @@
 
 Faust acknowledges what fails, and a batch taken with ``take()`` whether it failed or not; so the agent does nothing but
 hand each record, unacknowledged, to the shell (``streams/shell.py``), which acknowledges when the effect is durable.
-Offsets are committed by Faust in order, twice a second and on every rebalance and stop.
+Offsets are committed in order, twice a second, on every rebalance and at the end.
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ FETCH_MAX_WAIT_MS = 50
 broker, which looks for new records only a few times within that span; with 50 ms a hop takes 4 ms."""
 
 REBALANCE_TIMEOUT_S = 60.0
-MAX_POLL_INTERVAL_S = 600.0
+RELEASE_TIMEOUT_S = 20.0
+"""How long a rebalance waits for the batch in flight; all workers of the stage stand still meanwhile."""
+
+MAX_POLL_INTERVAL_S = 24 * 3600.0
+"""A worker is alive as long as it sends heartbeats, however long one recording keeps it from asking for more."""
 
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # faust has no types
@@ -66,11 +70,10 @@ def build_app(topic: Topic, shell: Shell, settings: Settings, bootstrap: str) ->
         broker_heartbeat_interval=settings.session_timeout_s / 6,
         broker_rebalance_timeout=REBALANCE_TIMEOUT_S,
         broker_max_poll_interval=MAX_POLL_INTERVAL_S,
-        broker_max_poll_records=2 * settings.batch_size,
+        broker_max_poll_records=4 * shell.batch_size,
         broker_commit_interval=0.5,
-        stream_buffer_maxsize=2 * settings.batch_size,
-        # What is revoked while it is worked on is done again elsewhere: effects are idempotent.
-        stream_wait_empty=False,
+        stream_buffer_maxsize=4 * shell.batch_size,
+        stream_wait_empty=False,  # it waits without a bound; the shell's release has one
     )
     channel = app.topic(topic.name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
 
@@ -78,7 +81,13 @@ def build_app(topic: Topic, shell: Shell, settings: Settings, bootstrap: str) ->
         async for event in stream.noack().events():
             await shell.put(Received(_record(event.message), event.ack))
 
+    async def release(_: faust.App, revoked: set[Any], **__: object) -> None:
+        if revoked:
+            await shell.release(RELEASE_TIMEOUT_S)
+            await app.consumer.commit()
+
     app.agent(channel, name=shell.stage.name, concurrency=1)(feed)
+    app.on_partitions_revoked.connect(release)
     return app
 
 

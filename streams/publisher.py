@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Generator
+from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    NoError,
+    RecordTooLargeError,
+    for_code,
+)
+from aiokafka.protocol.transaction import InitProducerIdRequest
 from aiokafka.structs import RecordMetadata
 
 from schemas.base import Event
@@ -15,9 +26,24 @@ from streams.wire import encode
 from workers.errors import InvalidEvent, TransientError
 
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
-PROBE_TIMEOUT_S = 5.0
+TRY_AGAIN = frozenset({14, 15, 16})
+"""Codes of a Kafka that is still loading its coordinators."""
 
 log = structlog.get_logger()
+
+
+class Delivery:
+    """A record on its way. Awaiting it gives its place in the topic, once it is durable."""
+
+    def __init__(self, future: asyncio.Future[RecordMetadata], record: Record) -> None:
+        self._future = future
+        self._record = record
+
+    def __await__(self) -> Generator[Any, None, RecordMetadata]:
+        try:
+            return (yield from self._future.__await__())
+        except KafkaError as error:
+            raise _sorted(error, self._record) from error
 
 
 class Publisher:
@@ -42,28 +68,27 @@ class Publisher:
             await self._producer.stop()
             self._producer = None
 
-    async def send(self, event: Event) -> asyncio.Future[RecordMetadata]:
-        """Hand ``event`` to the send buffer, in order; the future is done when it is durable."""
+    async def send(self, event: Event) -> Delivery:
+        """Hand ``event`` to the send buffer, in order; await what it returns for the broker's word.
+
+        Raises ``InvalidEvent`` for an event that is too large, ``TransientError`` where the broker is away.
+        """
         return await self.send_record(encode(event))
 
-    async def send_record(self, record: Record) -> asyncio.Future[RecordMetadata]:
+    async def send_record(self, record: Record) -> Delivery:
         """Like ``send``, for a record that is encoded already."""
         assert self._producer, "publisher is not started"
         try:
-            future: asyncio.Future[RecordMetadata] = await self._producer.send(
+            future = await self._producer.send(
                 record.topic, value=record.value, key=record.key, headers=list(record.headers)
             )
-        except MessageSizeTooLargeError as error:
-            size = record.size // 1024
-            raise InvalidEvent(
-                f"an event of {size} KiB for {record.topic} is larger than {MAX_REQUEST_BYTES // 1024} KiB",
-                hint="lower SENSORIUM_INLINE_LIMIT so that media is claim-checked",
-            ) from error
-        return future
+        except KafkaError as error:
+            raise _sorted(error, record) from error
+        return Delivery(future, record)
 
     async def publish(self, event: Event) -> RecordMetadata:
         """Send ``event`` and wait until it is durable. Raises ``TransientError`` where the broker is away."""
-        return await delivered(await self.send(event))
+        return await (await self.send(event))
 
     async def _connect(self, *, idempotent: bool) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
@@ -81,24 +106,31 @@ class Publisher:
         return producer
 
 
-async def delivered(future: asyncio.Future[RecordMetadata]) -> RecordMetadata:
-    """Wait for a delivery. Raises ``TransientError`` where it failed."""
-    try:
-        return await future
-    except KafkaError as error:
-        raise TransientError(f"Kafka did not take an event: {error!r}") from error
+def _sorted(error: KafkaError, record: Record) -> InvalidEvent | TransientError:
+    """What a failed delivery means for the event: too large for ever, or not now."""
+    if isinstance(error, MessageSizeTooLargeError | RecordTooLargeError):
+        return InvalidEvent(
+            f"an event of {record.size // 1024} KiB is larger than {record.topic} takes",
+            hint="lower SENSORIUM_INLINE_LIMIT so that media is claim-checked",
+        )
+    return TransientError(f"Kafka did not take an event for {record.topic}: {error!r}", hint="is the broker running?")
 
 
 async def _is_idempotent(bootstrap: str) -> bool:
-    """Whether the broker gives out producer ids; the embedded one does not, and says so only when asked."""
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, enable_idempotence=True)
+    """Whether the broker gives out producer ids; the embedded one says only when asked that it does not."""
+    client = AIOKafkaClient(bootstrap_servers=bootstrap)
     try:
-        await asyncio.wait_for(producer.start(), PROBE_TIMEOUT_S)
+        await client.bootstrap()
+        request = InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=1000)
+        answer = await client.send(client.get_random_node(), request)
+        refusal = None if answer.error_code in TRY_AGAIN else for_code(answer.error_code)
     except KafkaConnectionError:
         raise
-    except (KafkaError, TimeoutError):
-        log.info("publisher.not_idempotent", reason="the broker gives out no producer ids")
-        return False
+    except KafkaError as error:
+        refusal = type(error)
     finally:
-        await producer.stop()
-    return True
+        await client.close()
+    if refusal in (None, NoError):
+        return True
+    log.info("publisher.not_idempotent", reason="the broker gives out no producer ids", answer=refusal.__name__)
+    return False

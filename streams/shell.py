@@ -1,10 +1,9 @@
 """The small shell around a stage that makes at-least-once true: batches in, deliveries awaited, then acknowledged.
 
-A record is acknowledged, in order, only after everything that its stage made of it is durable in Kafka or in the
-store. The type of an error decides the fate of the event (``workers/errors.py``): a refused event becomes a dead
-letter, and for a query an ``AnswerFailed`` as well, before it is acknowledged; a transient error is tried again with
-backoff and jitter; anything else, and a transient error that does not go away, leaves ``run`` and so ends the process
-before the ack.
+A record is acknowledged, in order, only after all that its stage made of it is durable, in Kafka or in the store.
+The type of an error decides the fate of the event (``workers/errors.py``): a refused event becomes a dead letter, and
+for a query an ``AnswerFailed`` as well, before it is acknowledged; a transient error is tried again with backoff and
+jitter; anything else, and a transient error that stays, leaves ``run`` and so ends the process before the ack.
 
 Nothing here knows Faust: ``streams/app.py`` feeds ``put`` and gives each record its ``ack``.
 """
@@ -14,8 +13,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +23,7 @@ import structlog
 
 from schemas.answers import AnswerFailed
 from schemas.base import Event
+from schemas.media import DocumentEvent
 from schemas.queries import QueryEvent
 from streams import metrics
 from streams.deadletters import dead_letter
@@ -35,11 +35,14 @@ from workers.stage import Stage
 log = structlog.get_logger()
 
 Send = Callable[[Event], Awaitable[Awaitable[Any]]]
-"""Hands an event to the send buffer, in order; what it returns is awaited for the delivery."""
+"""Hands an event to the send buffer, in order; what it returns is awaited for the delivery.
+
+Both steps raise ``InvalidEvent`` for an event that can never be sent, ``TransientError`` where the broker is away.
+"""
 
 MAX_QUEUED_BYTES = 64 * 1024 * 1024
 IN_FLIGHT_DELIVERIES = 64
-FIRST_ATTEMPT = 1
+IDS_ON_A_LINE = 3
 
 
 def wall_ms() -> int:
@@ -47,7 +50,7 @@ def wall_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Received:
     """A record and what acknowledges it."""
 
@@ -55,12 +58,16 @@ class Received:
     ack: Callable[[], object]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Open:
     """A decoded event of the batch that still has to be processed."""
 
     received: Received
     event: Event
+
+
+Pending = dict[int, _Open]
+"""What is left of a batch, by position."""
 
 
 class Shell:
@@ -77,30 +84,46 @@ class Shell:
         now_ms: Callable[[], int] = wall_ms,
     ) -> None:
         self.stage = stage
+        self.batch_size = batch_size
         self._send = send
-        self._batch_size = batch_size
         self._batch_wait_s = batch_wait_s
         self._retries = retries
         self._now_ms = now_ms
         self._queue: deque[Received] = deque()
         self._queued_bytes = 0
+        self._in_flight = 0
+        self._releases = 0
         self._changed = asyncio.Condition()
         self._closing = False
 
     async def put(self, received: Received) -> None:
         """Queue a record. After ``close`` it waits for ever: the record stays unacknowledged and comes again."""
         async with self._changed:
-            await self._changed.wait_for(self._has_room)
+            releases = self._releases
+            await self._changed.wait_for(lambda: self._has_room() or self._releases > releases)
+            if self._releases > releases:
+                return  # its partition went while it waited: whoever has it now reads it again
             self._queue.append(received)
             self._queued_bytes += received.record.size
             self._changed.notify_all()
+
+    async def release(self, within_s: float) -> None:
+        """The partitions go: drop what is queued, wait for the batch in flight, but no longer than ``within_s``.
+
+        A batch that takes longer is finished all the same, and done again by whoever gets the partitions.
+        """
+        async with self._changed:
+            self._releases += 1
+            self._drop_queue()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(within_s):
+                    await self._changed.wait_for(lambda: not self._in_flight)
 
     async def close(self) -> None:
         """Take nothing new; ``run`` returns after the batch in flight, what is queued is left for the next worker."""
         async with self._changed:
             self._closing = True
-            self._queue.clear()
-            self._changed.notify_all()
+            self._drop_queue()
 
     async def run(self) -> None:
         """Process batches until ``close``. Raises whatever must end the process; nothing of that batch is acked."""
@@ -114,57 +137,83 @@ class Shell:
     def _has_room(self) -> bool:
         if self._closing:
             return False
-        return not self._queue or (len(self._queue) < 2 * self._batch_size and self._queued_bytes < MAX_QUEUED_BYTES)
+        return not self._queue or (len(self._queue) < 2 * self.batch_size and self._queued_bytes < MAX_QUEUED_BYTES)
+
+    def _drop_queue(self) -> None:
+        self._queue.clear()
+        self._queued_bytes = 0
+        self._changed.notify_all()
 
     async def _next_batch(self) -> list[Received]:
         """What is queued, at most a batch; a batch that is not full waits a moment for more. Empty: closed."""
         async with self._changed:
-            await self._changed.wait_for(lambda: self._queue or self._closing)
-            if len(self._queue) < self._batch_size and not self._closing:
-                try:
-                    async with asyncio.timeout(self._batch_wait_s):
-                        await self._changed.wait_for(lambda: len(self._queue) >= self._batch_size or self._closing)
-                except TimeoutError:
-                    pass  # the moment is over: what is there is the batch
-            batch = [self._queue.popleft() for _ in range(min(len(self._queue), self._batch_size))]
-            self._queued_bytes = sum(received.record.size for received in self._queue)
+            self._in_flight = 0
+            self._changed.notify_all()
+            while not self._queue:
+                await self._changed.wait_for(lambda: self._queue or self._closing)
+                if self._closing:
+                    return []
+                if len(self._queue) < self.batch_size and self._batch_wait_s:
+                    with suppress(TimeoutError):  # the moment is over: what is there is the batch
+                        async with asyncio.timeout(self._batch_wait_s):
+                            await self._changed.wait_for(lambda: len(self._queue) >= self.batch_size or self._closing)
+            batch = [self._queue.popleft() for _ in range(min(len(self._queue), self.batch_size))]
+            self._in_flight = len(batch)
+            self._queued_bytes -= sum(received.record.size for received in batch)
             self._changed.notify_all()
             return batch
 
     async def _handle(self, batch: Sequence[Received]) -> None:
-        pending = []
-        for received in batch:
+        """Everything that a batch needs before its records may be acknowledged."""
+        pending: Pending = {}
+        for position, received in enumerate(batch):
             try:
-                pending.append(_Open(received, decode(received.record)))
+                pending[position] = _Open(received, decode(received.record))
             except InvalidEvent as error:
                 await self._refuse(received, None, error)
-        async for attempt in stamina.retry_context(
-            on=TransientError, attempts=self._retries, timeout=None, wait_initial=0.2, wait_max=20.0, wait_jitter=1.0
-        ):
-            with attempt:
-                if attempt.num > FIRST_ATTEMPT:
-                    metrics.retried(self.stage.name, len(pending))
-                    log.warning("stage.retry", stage=self.stage.name, attempt=attempt.num, events=len(pending))
-                await self._process(pending)
+        with structlog.contextvars.bound_contextvars(stage=self.stage.name, **_ids(pending.values())):
+            async for attempt in stamina.retry_context(
+                on=TransientError, attempts=self._retries, timeout=None, wait_initial=0.2, wait_max=20.0
+            ):
+                with attempt:
+                    if attempt.num > 1:
+                        metrics.retried(self.stage.name, len(pending))
+                    await self._process(pending)
+        for item in pending.values():
+            log.info("event.done", stage=self.stage.name, **_ids([item]))
 
-    async def _process(self, pending: list[_Open]) -> None:
+    async def _process(self, pending: Pending) -> None:
         """One attempt at what is pending; a refused event leaves ``pending``, so that it is refused once only."""
         if not pending:
             return
-        events = list(pending)
-        deliveries: deque[Awaitable[Any]] = deque()
-        async with aclosing(self.stage.process([item.event for item in events])) as outputs:
+        positions = list(pending)
+        deliveries: deque[tuple[int, Awaitable[Any]]] = deque()
+        async with aclosing(self.stage.process([pending[position].event for position in positions])) as outputs:
             async for output in outputs:
-                item = events[output.origin]
-                if isinstance(output.result, InvalidEvent):
-                    await self._refuse(item.received, item.event, output.result)
-                    pending.remove(item)
+                position = positions[output.origin]
+                if position not in pending:
                     continue
-                deliveries.append(await self._forward(item.event, output.result))
+                if isinstance(output.result, InvalidEvent):
+                    await self._drop(pending, position, output.result)
+                    continue
+                try:
+                    deliveries.append((position, await self._forward(pending[position].event, output.result)))
+                except InvalidEvent as error:
+                    await self._drop(pending, position, error)
                 if len(deliveries) > IN_FLIGHT_DELIVERIES:
-                    await deliveries.popleft()
+                    await self._delivered(pending, *deliveries.popleft())
         for delivery in deliveries:
+            await self._delivered(pending, *delivery)
+
+    async def _delivered(self, pending: Pending, position: int, delivery: Awaitable[Any]) -> None:
+        try:
             await delivery
+        except InvalidEvent as error:
+            await self._drop(pending, position, error)
+
+    async def _drop(self, pending: Pending, position: int, error: InvalidEvent) -> None:
+        if item := pending.pop(position, None):
+            await self._refuse(item.received, item.event, error)
 
     async def _forward(self, origin: Event, event: Event) -> Awaitable[Any]:
         """Send what came of ``origin``, one hop further in its trace."""
@@ -174,6 +223,7 @@ class Shell:
         return await self._send(event.model_copy(update={"trace": trace, "tenant": origin.tenant}))
 
     async def _refuse(self, received: Received, event: Event | None, error: InvalidEvent) -> None:
+        """Dead-letter a record, tell its asker, and wait until both are durable."""
         now = self._now_ms()
         letter = dead_letter(received.record, error, stage=self.stage.name, now_ms=now, event=event)
         metrics.dead_lettered(self.stage.name, letter.error)
@@ -191,7 +241,7 @@ class Shell:
                 query_id=event.query_id,
                 tenant=event.tenant,
                 trace=child(event.trace, self.stage.name, now),
-                attempt=now,
+                attempt=max(1, now),  # like the generator's: the latest counts
                 seq=0,
                 at_ms=now,
                 stage=self.stage.name,
@@ -201,3 +251,21 @@ class Shell:
             deliveries.append(await self._send(failed))
         for delivery in deliveries:
             await delivery
+
+
+def _ids(items: Iterable[_Open]) -> dict[str, str]:
+    """What a log line names: documents, queries and traces, the first few of them."""
+    ids: dict[str, list[str]] = {}
+    for item in items:
+        event = item.event
+        if isinstance(event, DocumentEvent):
+            ids.setdefault("document_id", []).append(event.document_id)
+        elif isinstance(event, QueryEvent):
+            ids.setdefault("query_id", []).append(event.query_id)
+        ids.setdefault("trace_id", []).append(event.trace.traceparent[3:35])
+    return {name: _few(values) for name, values in ids.items()}
+
+
+def _few(values: list[str]) -> str:
+    rest = len(values) - IDS_ON_A_LINE
+    return " ".join(values[:IDS_ON_A_LINE]) + (f" +{rest}" if rest > 0 else "")

@@ -6,6 +6,8 @@ by its model in both directions. Raises ``InvalidEvent`` for whatever is not one
 
 from __future__ import annotations
 
+import json
+import re
 import secrets
 import uuid
 from datetime import UTC, datetime
@@ -29,6 +31,7 @@ from workers.errors import InvalidEvent
 PRODUCER = "urn:sensorium"
 STRUCTURED = "application/cloudevents+json"
 MAX_HEADER_BYTES = 8192
+_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _HINT = "docs/events.md shows the headers and the body of each event"
 
 
@@ -52,7 +55,7 @@ class _Bytes(Format):
 
 
 def encode(event: Event) -> Record:
-    """The record that publishes ``event``, for the topic of its type."""
+    """The record that publishes ``event``, for the topic of its type. Raises ``InvalidEvent`` without a subject."""
     if isinstance(event, MediaReceived | DocumentDeleted):
         extensions, data = media_wire.to_attributes(event), getattr(event, "data", None) or b""
         content_type, moment = media_wire.content_type(event), media_wire.event_time(event)
@@ -70,8 +73,7 @@ def encode(event: Event) -> Record:
     }
     if content_type:
         attributes["datacontenttype"] = content_type
-    if event.trace.traceparent:
-        attributes["traceparent"] = event.trace.traceparent
+    attributes["traceparent"] = event.trace.traceparent or new_traceparent()
     try:
         message = kafka.to_binary(CloudEvent(attributes, data), _Bytes(), lambda _: event.key)
     except CloudEventValidationError as error:
@@ -88,7 +90,7 @@ def decode(record: Record) -> Event:
     """The event in ``record``. Raises ``InvalidEvent``, which says what is wrong with it."""
     headers = _headers(record)
     if any(name.startswith(kafka.CE_PREFIX) for name in headers):
-        event = _from_attributes(*_binary(record, headers), record)
+        event = _from_attributes(*_binary(headers, record), record)
     elif headers.get("content-type", b"").lower().startswith(STRUCTURED.encode()):
         event = _from_attributes(*_structured(record), record)
     elif record.topic == MEDIA_RECEIVED.name:
@@ -97,7 +99,9 @@ def decode(record: Record) -> Event:
         raise InvalidEvent(f"a record of {record.topic} is no CloudEvent: it has no ce_ headers", hint=_HINT)
     if TOPIC_OF[type(event)].name != record.topic:
         raise InvalidEvent(f"a {type(event).__name__} does not belong into {record.topic}", hint=_HINT)
-    return event
+    if not event.subject:
+        raise InvalidEvent(f"a {type(event).__name__} names neither a document nor a query", hint=_HINT)
+    return _traced(event, record)
 
 
 def _headers(record: Record) -> dict[str, bytes]:
@@ -120,14 +124,15 @@ def _text(name: str, value: bytes) -> str:
         raise InvalidEvent(f"the header {name!r} is not UTF-8", hint=_HINT) from error
 
 
-def _binary(record: Record, headers: dict[str, bytes]) -> tuple[dict[str, Any], bytes]:
-    for name, value in headers.items():
+def _binary(headers: dict[str, bytes], record: Record) -> tuple[dict[str, Any], bytes]:
+    ours = {name: value for name, value in headers.items() if name.startswith((kafka.CE_PREFIX, "content-type"))}
+    for name, value in ours.items():
         _text(name, value)
-    # the key is the record's affair; keys that are not UTF-8 must not make the event unreadable here
-    message = kafka.KafkaMessage(headers=headers, key=None, value=record.value or b"")
+    # Without its key: keys that are not UTF-8 must not make the event unreadable here.
+    message = kafka.KafkaMessage(headers=ours, key=None, value=record.value or b"")
     try:
         event = kafka.from_binary(message, _Bytes(), CloudEvent)
-    except (CloudEventValidationError, ValueError) as error:
+    except (CloudEventValidationError, ValueError, OverflowError) as error:
         raise InvalidEvent(f"the CloudEvents headers are wrong: {error}", hint=_HINT) from error
     return event.get_attributes(), record.value or b""
 
@@ -136,12 +141,14 @@ def _structured(record: Record) -> tuple[dict[str, Any], bytes]:
     message = kafka.KafkaMessage(headers={}, key=None, value=record.value or b"")
     try:
         event = kafka.from_structured(message, JSONFormat(), CloudEvent)
-    except (CloudEventValidationError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except RecursionError:
+        raise InvalidEvent("the structured CloudEvent is nested too deeply", hint=_HINT) from None
+    except (CloudEventValidationError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InvalidEvent(f"the structured CloudEvent cannot be read: {error}", hint=_HINT) from error
     attributes, data = event.get_attributes(), event.get_data()
-    if isinstance(data, str):
-        return attributes, data.encode()
-    return attributes, bytes(data) if isinstance(data, bytes) else JSONFormat().write_data(data, "application/json")
+    if data is None or isinstance(data, bytes):
+        return attributes, data or b""
+    return attributes, data.encode() if isinstance(data, str) else json.dumps(data).encode()
 
 
 def _from_attributes(attributes: dict[str, Any], value: bytes, record: Record) -> Event:
@@ -154,12 +161,23 @@ def _from_attributes(attributes: dict[str, Any], value: bytes, record: Record) -
         event = kind.model_validate_json(value)
     except ValidationError as error:
         raise InvalidEvent(f"the body is no {kind.__name__}: {_first(error)}", hint=_HINT) from error
-    trace = event.trace
-    if trace.traceparent and trace.received_ms:
+    if event.trace.traceparent:
         return event
-    parent = trace.traceparent or str(attributes.get("traceparent", "")) or new_traceparent()
-    begun = trace.model_copy(update={"traceparent": parent, "received_ms": trace.received_ms or record.timestamp_ms})
-    return event.model_copy(update={"trace": begun})
+    trace = event.trace.model_copy(update={"traceparent": str(attributes.get("traceparent", ""))})
+    return event.model_copy(update={"trace": trace})
+
+
+def _traced(event: Event, record: Record) -> Event:
+    """``event`` with a trace that begins here, as far as nobody before has begun one."""
+    trace = event.trace
+    is_traced = _TRACEPARENT.fullmatch(trace.traceparent) is not None
+    if is_traced and trace.received_ms:
+        return event
+    begun = {
+        "traceparent": trace.traceparent if is_traced else new_traceparent(),
+        "received_ms": trace.received_ms or record.timestamp_ms,
+    }
+    return event.model_copy(update={"trace": trace.model_copy(update=begun)})
 
 
 def new_traceparent() -> str:
@@ -169,8 +187,11 @@ def new_traceparent() -> str:
 
 def child(trace: Trace, stage: str, at_ms: int) -> Trace:
     """``trace`` one hop further: the same trace id, a span of its own."""
-    fields = trace.traceparent.split("-")
-    parent = f"00-{fields[1]}-{secrets.token_hex(8)}-{fields[3]}" if len(fields) == 4 else new_traceparent()
+    if not _TRACEPARENT.fullmatch(trace.traceparent):
+        parent = new_traceparent()
+    else:
+        _, trace_id, _, flags = trace.traceparent.split("-")
+        parent = f"00-{trace_id}-{secrets.token_hex(8)}-{flags}"
     return trace.after(stage, at_ms).model_copy(update={"traceparent": parent})
 
 

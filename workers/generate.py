@@ -79,8 +79,8 @@ class GenerateStage:
 
     async def _answer(self, query: QueryRefined) -> AsyncGenerator[AnswerEvent]:
         """The answer stream of one query, from its start to its end."""
-        stream = _AnswerStream(query, self._clock)
         generator = self._models.generator if _wants_a_model(query) else None
+        stream = _AnswerStream(query, generator, self._clock)
         yield stream.event(AnswerStarted, generator=generator.name if generator else EXTRACTIVE)
         yield stream.event(EvidenceFound, evidence=query.evidence)
         try:
@@ -116,7 +116,7 @@ class GenerateStage:
         form = form_for(generator)
         given = query.evidence[:1] if form == "one_note" else query.evidence
         asked = prompt(form, query.asked.question, given)
-        sent = 0
+        sent: list[str] = []
         async with (
             aclosing(pieces(generator, asked, self._max_tokens, self._thread)) as stream,
             aclosing(whole_sentences(stream)) as sentences,
@@ -126,10 +126,10 @@ class GenerateStage:
                     yield _Sentence(ABSTENTION, (), generator.name)
                     return
                 checked = grounded(sentence, given, query.asked.question)
-                if checked is None or sent == MOST_SENTENCES:
+                if checked is None or checked.text in sent or len(sent) == MOST_SENTENCES:
                     return
                 yield _Sentence(checked.text, checked.cited, generator.name)
-                sent += 1
+                sent.append(checked.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,14 +147,14 @@ class _AnswerStream:
     The attempt is the wall clock in milliseconds: one that starts again later counts more, on whichever worker.
     """
 
-    def __init__(self, query: QueryRefined, clock: Clock) -> None:
+    def __init__(self, query: QueryRefined, generator: Generator | None, clock: Clock) -> None:
         self._query = query
         self._clock = clock
         self._attempt = max(1, clock())
         self._numbers = count()
         self._answer = ""
         self._cited: set[int] = set()
-        self._writers: list[str] = []
+        self._writers = [generator.name] if generator else []
 
     def event(self, kind: type[A], **fields: object) -> A:
         query = self._query

@@ -68,13 +68,17 @@ def evidence_hit(evidence: Evidence, rank: int) -> Hit:
     )
 
 
-def described(chunk: Chunk) -> str:
-    """What the chunk shows, then what is heard in it, each name once: ``"tabby cat, purr"``."""
+def described(chunk: Chunk, at_least: float = 0.1) -> str:
+    """What the chunk shows, then what is heard in it, each name once: ``"tabby cat, purr"``.
+
+    Of each place the names with a score of ``at_least``, and the best one in any case.
+    """
     features = chunk.features
-    shown = [label.name for label in features.labels]
-    regions = [label.name for region in features.regions for label in region.labels[:1]]
-    heard = [label.name for window in features.windows for label in window.labels[:1]]
-    return ", ".join(dict.fromkeys([*shown, *regions, *heard]))
+    places = [features.labels, *(region.labels for region in features.regions), *(w.labels for w in features.windows)]
+    names = [
+        label.name for labels in places for rank, label in enumerate(labels) if rank == 0 or label.score >= at_least
+    ]
+    return ", ".join(dict.fromkeys(names))
 
 
 def _finish(asked: QueryAsked, stage: QueryStage, hits: Sequence[Hit], clock: Clock) -> HitsRanked:

@@ -49,7 +49,9 @@ def max_similarities(query: Floats, chunks: Sequence[Parts]) -> Floats:
 
 
 def similarities(query: Floats, chunk: Parts) -> Floats:
-    """``(n, m)``: each of ``n`` query parts with each of ``m`` parts of one chunk."""
+    """``(n, m)``: each of ``n`` query parts with each of ``m`` parts of one chunk, which may have none."""
+    if not len(chunk.vectors):
+        return np.zeros((len(query), 0), dtype=np.float32)
     return query @ chunk.vectors.astype(np.float32, copy=False).T
 
 

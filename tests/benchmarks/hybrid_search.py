@@ -22,7 +22,8 @@ from schemas.media import Modality
 from tests.workers.store.conftest import serve
 from workers.arrays import pack
 from workers.ids import chunk_id
-from workers.store.vectors import MilvusStore, SearchRequest
+from workers.store.request import SearchRequest
+from workers.store.vectors import MilvusStore
 
 DIMENSION = 384
 WORDS = [f"w{i:04d}x" for i in range(5000)]
@@ -81,9 +82,11 @@ def made_up(number: int) -> EmbeddedChunk:
     return EmbeddedChunk(chunk=chunk, vector=pack(unit_vector(), "float32"), search_text=text or words(8))
 
 
-async def keep_writing(store: MilvusStore, first: int, rows_per_second: float, batch: int) -> None:
-    """Upsert at a steady pace until cancelled."""
-    while True:
+async def keep_writing(
+    store: MilvusStore, first: int, rows_per_second: float, batch: int, enough: asyncio.Event
+) -> None:
+    """Upsert at a steady pace until it is enough."""
+    while not enough.is_set():
         started = time.monotonic()
         await store.upsert([made_up(number) for number in range(first, first + batch)])
         first += batch
@@ -99,7 +102,8 @@ async def measure(rows: int, seconds: float, rows_per_second: float, limit: int,
         for first in range(0, rows, 100):
             await store.upsert([made_up(number) for number in range(first, min(rows, first + 100))])
         filled_s = time.monotonic() - started
-        writer = asyncio.create_task(keep_writing(store, rows, rows_per_second, 20))
+        enough = asyncio.Event()
+        writer = asyncio.create_task(keep_writing(store, rows, rows_per_second, 20, enough))
         took_ms: list[float] = []
         until = time.monotonic() + seconds
         while time.monotonic() < until:
@@ -109,8 +113,8 @@ async def measure(rows: int, seconds: float, rows_per_second: float, limit: int,
             took_ms.append(1000 * (time.monotonic() - started))
             assert len(found) == limit
             await asyncio.sleep(0.02)
-        writer.cancel()
-        await asyncio.gather(writer, return_exceptions=True)
+        enough.set()
+        await writer
         total = await store.count()
         await store.stop()
     cuts = statistics.quantiles(took_ms, n=100)
@@ -133,7 +137,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0, help="how long it searches")
     parser.add_argument("--rows-per-second", type=float, default=50.0, help="how many rows arrive meanwhile")
     parser.add_argument("--limit", type=int, default=40)
-    parser.add_argument("--flush-rows", type=int, default=500, help="rows that may wait for a flush")
+    parser.add_argument("--flush-rows", type=int, default=100, help="rows that may wait for a flush")
     a = parser.parse_args()
     print(json.dumps(asyncio.run(measure(a.rows, a.seconds, a.rows_per_second, a.limit, a.flush_rows))))
 

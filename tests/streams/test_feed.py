@@ -100,33 +100,33 @@ async def test_a_stopped_server_is_waited_for_and_the_gap_is_told(server: LiveSe
     client, told = Client(), Told()
 
     async def interrupt() -> None:
-        await asyncio.sleep(3.5)
+        await asyncio.sleep(2.5)
         await asyncio.to_thread(server.stop)
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(1)
         server.start()
 
     interruption = asyncio.create_task(interrupt())
-    report = await run(client, server.uri, told, duration_s=10)
+    report = await run(client, server.uri, told, duration_s=7.5)
     await interruption
 
     assert report.connections == len(told.of("connected")) == 2
     assert told.of("disconnected")
     assert report.gaps == 1
     gap = told.of("gap")[0].details
-    assert 1400 < int(gap["to_ms"]) - int(gap["from_ms"]) == report.gap_ms < 6000
+    assert 900 < int(gap["to_ms"]) - int(gap["from_ms"]) == report.gap_ms < 6000
 
     epochs = list(dict.fromkeys(d["document_id"].rpartition("-")[0] for d in client.documents))
     assert len(epochs) == 2
     starts_s = client.starts_s()
     assert starts_s == sorted(set(starts_s))
     firsts = [d["event_time_ms"] / 1000 for d in client.documents if d["document_id"].endswith("-00000")]
-    assert firsts == pytest.approx(server.listened_s, abs=1.2)
+    assert firsts == pytest.approx(server.listened_s, abs=0.6)
 
 
 async def test_a_slow_client_costs_the_oldest_segments(server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "QUEUE_SEGMENTS", 2)
-    client, told = Client(5.0), Told()
-    report = await run(client, server.uri, told, duration_s=7)
+    client, told = Client(4.5), Told()
+    report = await run(client, server.uri, told, duration_s=5)
 
     dropped = told.of("dropped")
     assert report.dropped == len(dropped) >= 1
@@ -140,7 +140,7 @@ async def test_a_slow_client_costs_the_oldest_segments(server: LiveServer, monke
 async def test_a_broker_that_is_away_is_tried_again_and_a_refusal_is_told(server: LiveServer) -> None:
     client = Client(TransientError("the broker is away"), 0, InvalidEvent("too large"))
     told = Told()
-    report = await run(client, server.uri, told, duration_s=5)
+    report = await run(client, server.uri, told, duration_s=4.4)
 
     assert [event.details["reason"] for event in told.of("dropped")] == ["too large"]
     assert report.dropped == 1
@@ -186,17 +186,17 @@ async def test_a_signal_ends_it_cleanly_with_what_is_there(server: LiveServer, n
 async def test_a_wait_for_the_next_connection_is_cut_short(server: LiveServer) -> None:
     server.stop()
     began_s = time.monotonic()
-    report = await run(Client(), server.uri, duration_s=2.5)
+    report = await run(Client(), server.uri, duration_s=1.5)
 
-    assert time.monotonic() - began_s < 3.5
+    assert time.monotonic() - began_s < 2.5
     assert report.published == 0
 
 
 async def test_a_server_that_comes_later_is_waited_for(server: LiveServer) -> None:
     server.stop()
     client = Client()
-    asyncio.get_running_loop().call_later(1, server.start)
-    report = await run(client, server.uri, duration_s=6)
+    asyncio.get_running_loop().call_later(0.4, server.start)
+    report = await run(client, server.uri, duration_s=4)
 
     assert report.connections == 1
     assert client.documents
@@ -204,8 +204,8 @@ async def test_a_server_that_comes_later_is_waited_for(server: LiveServer) -> No
 
 async def test_a_recording_can_be_played_again_and_again(tmp_path: Path) -> None:
     client = Client()
-    path = make_media(tmp_path / "talk.mp4", seconds=2, gop_s=0.5)
-    report = await run(client, str(path), loop=True, duration_s=5)
+    path = make_media(tmp_path / "talk.mp4", seconds=1, gop_s=0.5)
+    report = await run(client, str(path), loop=True, duration_s=2.6)
 
     assert report.connections == 3
     assert len({d["document_id"].rpartition("-")[0] for d in client.documents}) == 3
@@ -239,7 +239,7 @@ async def test_udp(film: Path) -> None:
         port = probe.getsockname()[1]
     client = Client()
     with playing(film, f"udp://127.0.0.1:{port}?pkt_size=1316"):
-        await run(client, f"udp://127.0.0.1:{port}", duration_s=5)
+        await run(client, f"udp://127.0.0.1:{port}", duration_s=3)
 
     assert client.documents
 
@@ -259,13 +259,13 @@ async def test_hls_tells_its_own_time(tmp_path: Path, film: Path) -> None:
     ):
         serving = threading.Thread(target=web.serve_forever)
         serving.start()
-        await asyncio.sleep(4)
+        await asyncio.sleep(3)
         began_s = time.time()
-        await run(client, f"http://127.0.0.1:{web.server_port}/live.m3u8", told, duration_s=6)
+        await run(client, f"http://127.0.0.1:{web.server_port}/live.m3u8", told, duration_s=4.5)
         web.shutdown()
         serving.join(5)
 
-    assert len(client.documents) >= 3
+    assert len(client.documents) >= 2
     assert {event.details["clock"] for event in told.of("published")} == {"program-date-time"}
     assert client.starts_s()[0] == pytest.approx(began_s, abs=3), "the newest segment is at most some seconds old"
     assert client.starts_s()[-1] < time.time()

@@ -16,13 +16,20 @@ from schemas.media import Modality
 from schemas.queries import Evidence, QueryRefined
 from tests.workers.made import asked, evidence
 from workers.errors import LimitExceeded, TransientError
-from workers.generate import ABSTENTION, GenerateStage, form_for
+from workers.generate import GenerateStage, form_for
+from workers.generation.wording import ABSTENTION
 from workers.models.base import Generator
 
 ENGINEER = evidence(1, "The operator reports the fault to the duty engineer, whose number is 4417.", score=0.9)
 BELL = evidence(2, "The bell was cast in 1412.", score=0.5)
 CAT = evidence(
-    3, "tabby cat", score=0.6, modality=Modality.IMAGE, channel=Channel.PICTURE, source_uri="cat.jpg", box=(0.6, 0.6, 1, 1)
+    3,
+    "tabby cat",
+    score=0.6,
+    modality=Modality.IMAGE,
+    channel=Channel.PICTURE,
+    source_uri="cat.jpg",
+    box=(0.6, 0.6, 1, 1),
 )
 QUESTION = "What is the number of the duty engineer?"
 
@@ -54,7 +61,7 @@ class Endless(Scripted):
         try:
             for number in count():
                 time.sleep(0.001)
-                yield "The number is 4417. " if number % 2 else " "
+                yield f"The number {'is ' * number} 4417. "
         finally:
             self.closed.set()
 
@@ -110,8 +117,14 @@ async def test_a_grounded_answer_streams_in_pieces_and_cites() -> None:
         ("The number is 4417 [2].", "The number is 4417 [1]."),  # one that does not support it
         ("The number is 4417 [1][7, 9]", "The number is 4417 [1]."),
         ("The number [sic] is 4417 [", "The number is 4417 [1]."),
-        ("The number is 4417 [1]. The bell was cast in 1412 [2].", "The number is 4417 [1]. The bell was cast in 1412 [2]."),
-        ("The number is 4417. The bell was cast in 1999.", "The number is 4417 [1]."),  # what is not supported is not sent
+        (
+            "The number is 4417 [1]. The bell was cast in 1412 [2].",
+            "The number is 4417 [1]. The bell was cast in 1412 [2].",
+        ),
+        (
+            "The number is 4417. The bell was cast in 1999.",
+            "The number is 4417 [1].",
+        ),  # what is not supported is not sent
     ],
 )
 async def test_markers_are_checked_before_they_are_sent(written: str, answer: str) -> None:
@@ -133,7 +146,7 @@ async def test_markers_are_checked_before_they_are_sent(written: str, answer: st
 async def test_what_the_evidence_does_not_say_is_replaced_by_a_quotation(written: str) -> None:
     last = await finished(Scripted(*written), refined(ENGINEER, BELL))
     assert last.answer == f"file1.md says: “{ENGINEER.text}” [1]."
-    assert last.generator == "scripted+extractive" if written else "extractive"
+    assert last.generator == "scripted+extractive"
     assert [piece.number for piece in last.citations] == [1]
 
 

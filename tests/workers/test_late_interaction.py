@@ -12,7 +12,7 @@ RANDOM = np.random.default_rng(7)
 
 def rows(count: int, size: int = 8) -> Floats:
     vectors = RANDOM.standard_normal((count, size)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
 
 
 def parts(vectors: Floats) -> Parts:
@@ -22,7 +22,9 @@ def parts(vectors: Floats) -> Parts:
 def test_is_the_mean_of_the_best_matches() -> None:
     query, weights = rows(3), np.array([0.5, 0.25, 0.25], np.float32)
     chunks = [parts(rows(count)) for count in (1, 5, 2)]
-    expected = [sum(w * max(q @ p for p in chunk.vectors) for q, w in zip(query, weights, strict=True)) for chunk in chunks]
+    expected = [
+        sum(w * max(q @ p for p in chunk.vectors) for q, w in zip(query, weights, strict=True)) for chunk in chunks
+    ]
     assert np.allclose(late_scores(query, weights, chunks), expected, atol=1e-6)
 
 
@@ -36,7 +38,13 @@ def test_a_chunk_without_parts_is_not_a_number_and_disturbs_no_neighbour() -> No
 
 def test_nothing_asked_and_nothing_found() -> None:
     assert np.isnan(late_scores(rows(0), np.zeros(0, np.float32), [parts(rows(3))])).all()
-    assert late_scores(rows(2), np.ones(2, np.float32) / 2, []).shape == (0,)
+    assert late_scores(rows(2), np.full(2, 0.5, np.float32), []).shape == (0,)
+
+
+def test_missing_parts_compare_with_nothing() -> None:
+    missing = Parts(np.zeros((0, 0), np.float32), np.zeros((0, 4), np.int32), np.zeros(0, np.float32))
+    assert similarities(rows(2), missing).shape == (2, 0)
+    assert np.isnan(max_similarities(rows(2), [missing, parts(rows(1))])[0]).all()
 
 
 def test_many_parts_are_compared_in_pieces_with_the_same_result() -> None:
@@ -48,7 +56,7 @@ def test_many_parts_are_compared_in_pieces_with_the_same_result() -> None:
 
 def test_half_precision_parts_are_compared_in_single() -> None:
     query, chunk = rows(2), rows(3)
-    half = Parts(chunk.astype(np.float16), np.zeros((3, 4), np.int32), np.ones(3, np.float32))  # type: ignore[arg-type]  # as stored
+    half = Parts(chunk.astype(np.float16), np.zeros((3, 4), np.int32), np.ones(3, np.float32))  # as stored
     assert np.allclose(max_similarities(query, [half]), max_similarities(query, [parts(chunk)]), atol=1e-3)
 
 

@@ -1,18 +1,22 @@
-"""The piece that answers, with its exact place: characters, box, seconds, region; without repetition, within a budget."""
+"""The piece that answers, with its exact place: characters, box, seconds, region; no repetition, within a budget."""
 
 from __future__ import annotations
 
 import itertools
+import re
+from collections.abc import Sequence
 
+import numpy as np
 import pytest
 
 from schemas.answers import HitsRanked
 from schemas.base import Event
-from schemas.chunks import Channel, Chunk, OcrLine, Word
+from schemas.chunks import Channel, Chunk, OcrLine, PartsRef, Word
 from schemas.media import BlobRef, Modality
 from schemas.queries import Candidate, Evidence, QueryRefined, QueryReranked
 from tests.workers.made import PartsInMemory, asked, candidate, chunk, features, query, region, window
 from workers.extract.passages import count_tokens
+from workers.models.base import Parts
 from workers.refine import RefineStage
 
 PASSAGE = (
@@ -24,9 +28,7 @@ PASSAGE = (
 
 async def result(question: str, *found: Candidate, budget: int = 700, **fields: object) -> Event:
     stage = RefineStage(PartsInMemory(*found), budget, clock=lambda: 5)
-    event = QueryReranked(
-        query_id="q1", asked=asked(question, **fields), vectors=query(question), candidates=found
-    )
+    event = QueryReranked(query_id="q1", asked=asked(question, **fields), vectors=query(question), candidates=found)
     (output,) = [output async for output in stage.process([event])]
     assert isinstance(output.result, Event)
     return output.result
@@ -40,8 +42,8 @@ async def refined(question: str, *found: Candidate, budget: int = 700, **fields:
 
 
 def picture(name: str, *regions: object, **fields: object) -> Chunk:
-    known = {"modality": Modality.IMAGE, "channel": Channel.PICTURE, "content_type": "image/png"}
-    return chunk(name, features=features(regions=regions), **{**known, **fields})
+    known: dict[str, object] = {"modality": Modality.IMAGE, "channel": Channel.PICTURE, "content_type": "image/png"}
+    return chunk(name, **{"features": features(regions=regions), **known, **fields})
 
 
 @pytest.mark.parametrize(
@@ -72,7 +74,9 @@ async def test_ocr_gives_the_lines_and_their_box() -> None:
         for (row, y), end in zip(rows, ends, strict=True)
     ]
     lines[1] = lines[1].model_copy(update={"box": (0.1, 0.3, 0.9, 0.35)})  # as wide as the page: it reads on
-    made = chunk("ocr", text, modality=Modality.IMAGE, page=2, features=features(ocr=lines), start_char=None, end_char=None)
+    made = chunk(
+        "ocr", text, modality=Modality.IMAGE, page=2, features=features(ocr=lines), start_char=None, end_char=None
+    )
     (piece,) = await refined("What is the total due?", candidate(made))
     assert piece.text == "The total due is\n1,284.50 euros."
     assert piece.box == pytest.approx((0.1, 0.3, 0.9, 0.45))
@@ -81,7 +85,7 @@ async def test_ocr_gives_the_lines_and_their_box() -> None:
 
 async def test_speech_gives_the_seconds_of_its_words() -> None:
     text = "Welcome to the show. The train leaves from platform nine. Goodbye."
-    places = [(found.start(), found.end()) for found in __import__("re").finditer(r"\S+", text)]
+    places = [(found.start(), found.end()) for found in re.finditer(r"\S+", text)]
     spoken = [
         Word(text=text[start:end], start_ms=1000 * number, end_ms=1000 * number + 800, start_char=start, end_char=end)
         for number, (start, end) in enumerate(places)
@@ -105,7 +109,12 @@ async def test_speech_gives_the_seconds_of_its_words() -> None:
 async def test_a_sound_gives_the_windows_in_which_it_is_heard() -> None:
     windows = [window(at, at + 960, "dog" if 1920 <= at < 3840 else "wind") for at in range(0, 5760, 960)]
     made = chunk(
-        "yard", modality=Modality.AUDIO, channel=Channel.SOUND, features=features(windows=windows), start_ms=0, end_ms=5760
+        "yard",
+        modality=Modality.AUDIO,
+        channel=Channel.SOUND,
+        features=features(windows=windows),
+        start_ms=0,
+        end_ms=5760,
     )
     (piece,) = await refined("a hound", candidate(made))
     assert (piece.text, piece.start_ms, piece.end_ms) == ("dog", 1920, 3840)
@@ -180,6 +189,24 @@ async def test_the_budget_is_kept_even_by_the_first() -> None:
     pieces = await refined("cats", *many, budget=60)
     assert 2 <= len(pieces) < 9
     assert sum(count_tokens(piece.text) for piece in pieces) <= 60
+
+
+async def test_chunks_whose_parts_are_lost_are_still_evidence() -> None:
+    class Lost(PartsInMemory):
+        async def read_many(self, refs: Sequence[PartsRef]) -> list[Parts]:
+            nothing = np.zeros((0, 0), np.float32)
+            return [Parts(nothing, np.zeros((0, 4), np.int32), np.zeros(0, np.float32)) for _ in refs]
+
+    yard = features(windows=[window(0, 960, "cat")])
+    found = (
+        candidate(chunk("words", "Dogs bark. Cats sleep.")),
+        candidate(picture("shown", region((0, 0, 1, 1), "cat"), region((0, 0, 0.5, 1), "dog"))),
+        candidate(chunk("heard", channel=Channel.SOUND, features=yard, start_ms=0, end_ms=960)),
+    )
+    event = QueryReranked(query_id="q1", asked=asked("cats"), vectors=query("cats"), candidates=found)
+    (output,) = [output async for output in RefineStage(Lost(), 700).process([event])]
+    assert isinstance(output.result, QueryRefined)
+    assert {piece.text for piece in output.result.evidence} == {"Cats sleep.", "cat, dog", "cat"}
 
 
 async def test_a_query_may_end_here() -> None:

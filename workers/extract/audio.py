@@ -125,7 +125,7 @@ def _drafts(heard: Heard, title: str, modality: Modality) -> list[Draft]:
             place=f"sound:{span.start_ms}-{span.end_ms}",
             modality=modality,
             channel=Channel.SOUND,
-            text=f"{shown(span.labels, at_least=0.2)} ({clock(span.start_ms)}–{clock(span.end_ms)})",
+            text=f"{shown(span.labels, at_least=0.2)} ({clock(span.start_ms, span.end_ms)})",
             title=title,
             start_ms=span.start_ms,
             end_ms=span.end_ms,

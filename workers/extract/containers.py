@@ -95,14 +95,13 @@ def outline(data: bytes, content_type: str, limits: Limits) -> Outline:
         first, end, counts = _measured(container, tracks)
         # Where players begin; an encoder's priming stands before it.
         start = first if container.start_time is None else container.start_time / av.time_base
-        for track in tracks:
-            if track.frames and counts[track.index] < track.frames:
+        demuxer = container.format.name.partition(",")[0]
+        for track in tracks if demuxer == "mov" else ():  # elsewhere "frames" may count samples, or guess
+            if counts[track.index] < track.frames:
                 raise _cut_off(f"{counts[track.index]} of {track.frames} frames")
         promised = container.duration / av.time_base if container.duration else 0.0
         missing = promised - (end - start)
-        if container.format.name.split(",")[0] in _SAYS_LENGTH and missing > max(
-            _MISSING_SECONDS, _MISSING_SHARE * promised
-        ):
+        if demuxer in _SAYS_LENGTH and missing > max(_MISSING_SECONDS, _MISSING_SHARE * promised):
             raise _cut_off(f"{end - start:.1f} of {promised:.1f} seconds")
     if end - start > limits.max_seconds:
         raise LimitExceeded(

@@ -78,7 +78,7 @@ class Recognisers(Protocol):
     def speech(self) -> SpeechReader:
         """Speech recognition."""
 
-    async def run(self, fn: Callable[..., T], *args: object) -> T:
+    async def run(self, fn: Callable[..., T], /, *args: object) -> T:
         """``fn(*args)`` in the models' own thread."""
         ...
 

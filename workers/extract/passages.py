@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 
 import sentencex
 
@@ -28,6 +28,7 @@ _SEGMENTED_AT_ONCE = 10_000
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
 _TOKEN = re.compile(rf"[{_CJK}]|[^\W\d_{_CJK}]{{1,6}}|\d{{1,3}}|[^\w\s]|_")
 _PARAGRAPH = re.compile(r"\S(?:[^\n]|\n(?![ \t\r\f\v]*\n))*")
+_SOLID = re.compile(r"\S")
 _LINE = re.compile(r"[^\n]*\S[^\n]*")
 
 
@@ -127,13 +128,13 @@ def _units(text: str, block: Block) -> Iterator[_Unit]:
 
 def _short(text: str, start: int, end: int, limit: int) -> Iterator[tuple[int, int]]:
     """``[start, end)`` in pieces of at most ``limit`` tokens, cut at white space or else anywhere."""
-    while count_tokens(text[start:end]) > limit:
-        *_, token = zip(range(limit), _TOKEN.finditer(text, start, end), strict=False)
-        cut = token[1].end()
+    while len(tokens := list(islice(_TOKEN.finditer(text, start, end), limit + 1))) > limit:
+        cut = tokens[limit - 1].end()
         space = max(text.rfind(" ", start + 1, cut), text.rfind("\n", start + 1, cut))
         cut = space if space > start + (cut - start) // 2 else cut
         yield start, cut
-        start = cut + len(text[cut:end]) - len(text[cut:end].lstrip())
+        following = _SOLID.search(text, cut, end)
+        start = following.start() if following is not None else end
     if start < end:
         yield start, end
 

@@ -106,8 +106,6 @@ def _pages(data: bytes, limits: Limits) -> Iterator[_Page]:
         document = _open(data)
     try:
         count = len(document)
-        if count == 0:
-            raise InvalidMedia("the PDF has no pages", hint="check the file")
         if count > limits.max_pages:
             raise LimitExceeded(
                 f"the PDF has {count} pages, more than {limits.max_pages}",
@@ -123,9 +121,10 @@ def _open(data: bytes) -> pdfium.PdfDocument:
     try:
         return pdfium.PdfDocument(data)
     except pdfium.PdfiumError as error:
-        if getattr(error, "err_code", None) == raw.FPDF_ERR_PASSWORD:
+        # PDFium may report the error of the document before, hence the second look.
+        if error.err_code == raw.FPDF_ERR_PASSWORD and b"/Encrypt" in data:
             raise InvalidMedia("the PDF is encrypted", hint="remove its password, then publish it again") from error
-        raise InvalidMedia(f"the PDF cannot be opened: {error}", hint="check the file; it may be cut") from error
+        raise InvalidMedia("the PDF is broken or has no pages", hint="check the file; it may be cut") from error
 
 
 def _each(document: pdfium.PdfDocument, data: bytes, limits: Limits) -> Iterator[_Page]:

@@ -23,6 +23,7 @@ _MIN_PROBABILITY = 0.3
 LONGEST_SOUND_MS = 10_000
 _MIN_SCORE = 0.1
 _LABELS = 10
+_FLICKER_WINDOWS = 2
 _SPEECH = ("speech", "conversation", "narration", "monologue", "singing", "rapping", "whispering", "shout", "chant")
 _SPEECH_SCORE = 0.1
 _PAD_MS = 1_000
@@ -129,6 +130,8 @@ def sound_spans(windows: Iterable[SoundWindow]) -> list[SoundSpan]:
             continue
         if groups and _is_same(groups[-1], window):
             groups[-1].append(window)
+        elif len(groups) > 1 and _is_flicker(groups[-2], groups[-1], window):
+            groups[-2:] = [[*groups[-2], *groups[-1], window]]
         else:
             groups.append([window])
     spans = [_span(group) for group in groups]
@@ -136,12 +139,23 @@ def sound_spans(windows: Iterable[SoundWindow]) -> list[SoundSpan]:
     return clear or sorted(spans, key=lambda span: -span.labels[0].score)[:1]
 
 
+def _is_flicker(event: list[SoundWindow], between: list[SoundWindow], window: SoundWindow) -> bool:
+    """Whether ``window`` goes on with ``event`` after a moment that was heard, faintly, as something else."""
+    is_faint = _span(between).labels[0].score < 0.5 * _span(event).labels[0].score
+    is_close = window.start_ms <= between[-1].end_ms and between[0].start_ms <= event[-1].end_ms
+    return len(between) <= _FLICKER_WINDOWS and is_faint and is_close and _goes_on(event, window)
+
+
 def _is_same(group: list[SoundWindow], window: SoundWindow) -> bool:
-    """Whether what dominates the event so far is still heard, nearly as clearly as anything else."""
-    if window.start_ms > group[-1].end_ms or window.end_ms - group[0].start_ms > LONGEST_SOUND_MS:
-        return False
+    """Whether ``window`` follows at once, and the same is heard in it."""
+    return window.start_ms <= group[-1].end_ms and _goes_on(group, window)
+
+
+def _goes_on(group: list[SoundWindow], window: SoundWindow) -> bool:
+    """Whether what dominates the event so far is still heard, at least half as clearly as anything else."""
     dominant = _span(group).labels[0].name
-    return any(label.name == dominant and label.score >= 0.5 * window.labels[0].score for label in window.labels)
+    is_heard = any(label.name == dominant and label.score >= 0.5 * window.labels[0].score for label in window.labels)
+    return is_heard and window.end_ms - group[0].start_ms <= LONGEST_SOUND_MS
 
 
 def _span(windows: list[SoundWindow]) -> SoundSpan:
@@ -154,8 +168,12 @@ def _span(windows: list[SoundWindow]) -> SoundSpan:
     return SoundSpan(windows[0].start_ms, windows[-1].end_ms, labels, tuple(windows))
 
 
-def clock(ms: int) -> str:
-    """Minutes and seconds as players show them: 0:03, 1:02:03."""
-    hours, rest = divmod(ms // 1000, 3600)
+def clock(start_ms: int, end_ms: int) -> str:
+    """A span as players show it, in whole seconds around it: 0:03–0:05."""  # as it is printed
+    return f"{_second(start_ms // 1000)}\u2013{_second(-(-end_ms // 1000))}"
+
+
+def _second(seconds: int) -> str:
+    hours, rest = divmod(seconds, 3600)
     minutes, seconds = divmod(rest, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

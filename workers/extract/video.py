@@ -8,7 +8,7 @@ is read as audio. Raises ``InvalidMedia`` (broken, cut off, empty), ``LimitExcee
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 
 import cv2
 import numpy as np
@@ -44,24 +44,22 @@ async def read_video(source: Source, models: Recognisers, limits: Limits) -> Asy
 
 async def _by_time(source: Source, models: Recognisers, found: Outline) -> AsyncGenerator[Draft, None]:
     """What is seen and what is heard, always going on with what lags behind."""
-    seen = shot_drafts(source, models, found)
-    heard = sound_drafts(source, models, found, Modality.VIDEO) if found.has_sound else _nothing()
-    async with aclosing(seen), aclosing(heard):
-        tracks = {0: seen, 1: heard}
-        reached = {0: 0, 1: 1}
+    tracks = [shot_drafts(source, models, found)]
+    if found.has_sound:
+        tracks.append(sound_drafts(source, models, found, Modality.VIDEO))
+    async with AsyncExitStack() as stack:
+        for track in tracks:
+            await stack.enter_async_context(aclosing(track))
+        reached = {id(track): number for number, track in enumerate(tracks)}
         while tracks:
-            lagging = min(tracks, key=lambda track: reached[track])
-            draft: Draft | None = await anext(tracks[lagging], None)
-            if draft is None:
-                del tracks[lagging]
-            else:
-                reached[lagging] = draft.start_ms or 0
-                yield draft
-
-
-async def _nothing() -> AsyncGenerator[Draft, None]:
-    for draft in ():
-        yield draft
+            lagging = min(tracks, key=lambda track: reached[id(track)])
+            try:
+                draft = await anext(lagging)
+            except StopAsyncIteration:
+                tracks.remove(lagging)
+                continue
+            reached[id(lagging)] = draft.start_ms or 0
+            yield draft
 
 
 async def shot_drafts(source: Source, models: Recognisers, found: Outline) -> AsyncGenerator[Draft, None]:

@@ -13,7 +13,7 @@ from workers.feed.packets import Cut, Kind, Packet
 SLACK_S = 1.0
 """How far one track may lag behind the other before a segment is closed without it."""
 
-GRACE = 1.02
+GRACE_S = 0.15
 """With pictures a segment may be a little longer where that lets the next one begin a whole key frame later: at 29.97
 frames a second the key frame of the fourth second comes at 4.004 s, and waiting for it halves what is done twice.
 """
@@ -41,7 +41,7 @@ class Cutter:
         self._kinds = kinds
         self._lead: Kind = "video" if "video" in kinds else "audio"
         self._length_s = length_s
-        self._grace_s = length_s * (GRACE if self._lead == "video" else 1.0)
+        self._grace_s = length_s + (GRACE_S if self._lead == "video" else 0.0)
         self._overlap_s = overlap_s
         self._longest_s = length_s * stretch
         self._max_bytes = max_bytes

@@ -110,7 +110,8 @@ class Source:
 
 def _connect(uri: str) -> InputContainer:
     """Open ``uri``; FFmpeg's errors repeat the address with its password, so they are not chained."""
-    options = {"analyzeduration": "3000000", "rtsp_flags": "prefer_tcp", "live_start_index": "-1"}
+    # Probing for the frame rate would hold back the first seconds.
+    options = {"fpsprobesize": "0", "analyzeduration": "3000000", "rtsp_flags": "prefer_tcp", "live_start_index": "-1"}
     read_timeout_s = SILENT_S if ".m3u8" in uri else READ_TIMEOUT_S
     timeout = (OPEN_TIMEOUT_S, read_timeout_s)
     try:

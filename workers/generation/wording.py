@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
 
 from schemas.chunks import Box, Channel
 from schemas.media import Modality
 from schemas.queries import Evidence
 from workers.extract.draft import file_name
+from workers.extract.sounds import clock
 
 ABSTENTION = "The collection does not hold an answer to this."
 """What an answer says that abstains."""
@@ -25,7 +25,8 @@ MOST_QUOTED = 3
 """Pieces of evidence in one answer; all of them stand in the list beside it."""
 MOST_CHARS = 320
 """A longer quotation ends with an ellipsis; the whole of it is in the evidence."""
-_LIVE = {"rtsp", "rtsps", "rtmp", "rtmps", "srt", "udp", "rtp", "tcp", "mms", "http", "https"}
+_LIVE = "#t=clock:"
+"""In the source of a feed's documents: a media fragment in wall-clock time."""
 
 
 def composed(evidence: Sequence[Evidence]) -> list[Evidence]:
@@ -71,8 +72,9 @@ def place(evidence: Evidence) -> str:
 
 
 def source_name(evidence: Evidence) -> str:
-    """The file's name; the document's id where it has none."""
-    return quotable(file_name(evidence.source_uri) or evidence.document_id)
+    """The file's name, or the feed's; the document's id where there is neither."""
+    name = evidence.source if _LIVE in evidence.source_uri else file_name(evidence.source_uri)
+    return quotable(name or evidence.document_id)
 
 
 def quotable(text: str) -> str:
@@ -83,19 +85,14 @@ def quotable(text: str) -> str:
     return line[:MOST_CHARS].rsplit(" ", 1)[0].rstrip(",;:") + " …"
 
 
-def timecode(ms: int) -> str:
-    """``0:05``, ``1:02:03``."""
-    minutes, seconds = divmod(ms // 1000, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-
-
 def _span(evidence: Evidence, start_ms: int, end_ms: int) -> str:
     """Seconds of a recording, rounded outwards; the wall clock of a live feed."""
-    if urlsplit(evidence.source_uri).scheme in _LIVE:
-        moment = datetime.fromtimestamp(evidence.event_time_ms / 1000, UTC)
-        return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
-    return f"{timecode(start_ms)}–{timecode(end_ms + 999)}"
+    if _LIVE in evidence.source_uri:
+        begins, ends = (
+            datetime.fromtimestamp((evidence.event_time_ms + after) / 1000, UTC) for after in (0, end_ms - start_ms)
+        )
+        return f"{begins:%Y-%m-%d %H:%M:%S}–{ends:%H:%M:%S} UTC"
+    return f"{clock(start_ms)}–{clock(end_ms + 999)}"
 
 
 def _corner(evidence: Evidence) -> str:

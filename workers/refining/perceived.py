@@ -6,13 +6,14 @@ Raises nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.chunks import Box, Label, SoundWindow
+from schemas.chunks import Box, Label, Region, SoundWindow
 from workers.arrays import unpack
+from workers.extract.picture import WHOLE, within
 from workers.models.base import Floats
 from workers.refining.piece import Compared, Piece, Question
 from workers.words import content
@@ -26,7 +27,6 @@ HEARD_SHARE = 0.7
 NAMED_FROM = 0.1
 """Probability from which a label is worth naming; the best one always is."""
 MOST_NAMES = 3
-_WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 _UNITS = 10_000
 _NEAR = 2 / _UNITS
 
@@ -34,7 +34,8 @@ _NEAR = 2 / _UNITS
 def show(compared: Compared, question: Question) -> Piece:
     """A picture or a shot: the region that fits best, if one stands out, and what it shows."""
     chunk, parts = compared.chunk, compared.parts
-    box, labels = chunk.box, chunk.features.labels
+    box: Box | None = chunk.box
+    labels: Sequence[Label] = chunk.features.labels or _likeliest(_of_regions(chunk.features.regions))
     if len(parts.places) > 1:
         fits = _fits(compared, question)
         boxes = parts.places / _UNITS
@@ -42,9 +43,10 @@ def show(compared: Compared, question: Question) -> Piece:
         whole, best = int(np.argmax(area)), int(np.argmax(fits))
         if fits[best] >= fits[whole] + STANDS_OUT:
             x0, y0, x1, y1 = (float(side) for side in boxes[best])
-            box = (x0, y0, x1, y1)
-            labels = _labels_at(compared, box) or labels
-    if box == _WHOLE:
+            region = (x0, y0, x1, y1)
+            labels = _labels_at(compared, region) or labels
+            box = within(region, chunk.box or WHOLE)
+    if box == WHOLE:
         box = None
     return _piece(compared, question, labels).with_place(box=box, start_ms=chunk.start_ms, end_ms=chunk.end_ms)
 
@@ -89,6 +91,11 @@ def _stretch(fits: NDArray[np.float32], share: float) -> tuple[int, int]:
     while last + 1 < len(fits) and fits[last + 1] >= enough:
         last += 1
     return first, last
+
+
+def _of_regions(regions: Iterable[Region]) -> Iterator[Label]:
+    for region in regions:
+        yield from region.labels
 
 
 def _labels_at(compared: Compared, box: Box) -> tuple[Label, ...]:

@@ -106,7 +106,7 @@ class Piece:
             modality=chunk.modality,
             channel=chunk.channel,
             content_type=chunk.content_type,
-            event_time_ms=chunk.event_time_ms,
+            event_time_ms=chunk.event_time_ms + (self.start_ms or 0) - (chunk.start_ms or 0),
             text=self.text,
             score=self.score,
             title=chunk.title,
@@ -125,13 +125,3 @@ def overlapping(
 ) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Which of ``(m, 4)`` places, read as ``(start, end, …)``, lie at least partly in ``[start, end)``."""
     return (places[:, 0] < end) & (places[:, 1] > start)
-
-
-def union(boxes: list[Box]) -> Box | None:
-    """The smallest box around all; ``None`` around nothing."""
-    if not boxes:
-        return None
-    sides = np.array(boxes)
-    x0, y0 = sides[:, :2].min(axis=0)
-    x1, y1 = sides[:, 2:].max(axis=0)
-    return float(x0), float(y0), float(x1), float(y1)

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 from schemas.chunks import Channel, Chunk
 from workers.arrays import unpack
+from workers.extract.ocr import union
 from workers.extract.passages import count_tokens
-from workers.refining.piece import Compared, Piece, Question, overlapping, union
+from workers.refining.piece import Compared, Piece, Question, overlapping
 from workers.refining.units import Place, ocr_units, passage_units
 
 EXACT_WORDS = 0.5
@@ -51,7 +52,7 @@ def cut(chunk: Chunk, start: int, end: int, piece: Piece) -> Piece:
         text=chunk.text[start:end],
         start_char=None if chunk.start_char is None else chunk.start_char + start,
         end_char=None if chunk.start_char is None else chunk.start_char + end,
-        box=union(lines) or chunk.box,
+        box=union(lines) if lines else chunk.box,
         start_ms=spoken[0].start_ms if is_timed else chunk.start_ms,
         end_ms=spoken[-1].end_ms if is_timed else chunk.end_ms,
     )

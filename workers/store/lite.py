@@ -11,7 +11,6 @@ It listens on loopback unless told otherwise (it has no login) and ends cleanly 
 from __future__ import annotations
 
 import argparse
-import gc
 import hashlib
 import signal
 import threading
@@ -30,6 +29,15 @@ from milvus_lite.search.filter.ast import And, InOp
 from pymilvus.grpc_gen import milvus_pb2_grpc
 
 _MAX_MESSAGE = 256 * 1024 * 1024  # as Milvus standalone
+_OPTIONS = [
+    ("grpc.max_receive_message_length", _MAX_MESSAGE),
+    ("grpc.max_send_message_length", _MAX_MESSAGE),
+    ("grpc.so_reuseport", 0),
+    # pymilvus pings every 10 s, also when idle; by default a server takes that for an attack and hangs up
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 1000),
+    ("grpc.http2.max_ping_strikes", 0),
+]
 _THREADS = 10
 
 _READS = ("Query", "Search", "HybridSearch")
@@ -146,10 +154,7 @@ def start(folder: str, host: str = "127.0.0.1", port: int = 0) -> tuple[grpc.Ser
     Raises ``RuntimeError`` when the port is taken, and what milvus-lite raises when another process has the folder.
     """
     engine = MilvusLite(folder)
-    limits = [("grpc.max_receive_message_length", _MAX_MESSAGE), ("grpc.max_send_message_length", _MAX_MESSAGE)]
-    server = grpc.server(
-        futures.ThreadPoolExecutor(_THREADS, "milvus-lite"), options=[*limits, ("grpc.so_reuseport", 0)]
-    )
+    server = grpc.server(futures.ThreadPoolExecutor(_THREADS, "milvus-lite"), options=_OPTIONS)
     milvus_pb2_grpc.add_MilvusServiceServicer_to_server(guarded(MilvusServicer(engine), Gate()), server)
     bound = server.add_insecure_port(f"{host}:{port}")
     server.start()
@@ -165,7 +170,6 @@ def main() -> None:
     arguments = parser.parse_args()
     server, engine, port = start(arguments.folder, arguments.host, arguments.port)
     print(f"milvus-lite listens on {arguments.host}:{port}", flush=True)  # the starter reads it
-    gc.set_threshold(100_000, 50, 1000)
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())

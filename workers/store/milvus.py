@@ -58,9 +58,10 @@ class Server:
             try:
                 return await function(*args, timeout=self._timeout_s, **kwargs)
             except MilvusException as error:
-                if error.code == _NOT_LOADED:  # for the next attempt
-                    await self._client.load_collection(args[0], timeout=self._timeout_s)
-                raise
+                if error.code != _NOT_LOADED:
+                    raise
+            await self._client.load_collection(args[0], timeout=self._timeout_s)
+            return await function(*args, timeout=self._timeout_s, **kwargs)
 
 
 @contextmanager

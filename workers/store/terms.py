@@ -23,26 +23,25 @@ _STOP_WORDS = frozenset(_STOP_LIST.split())
 
 def folded(text: str) -> str:
     """The words of ``text`` for storing: compatibility forms and case undone, plurals singular, separated by spaces."""
-    return " ".join(_words(text))
+    return " ".join(fold for word in _words(text) for fold in _folds(word))
 
 
 def asked(text: str) -> str:
     """The words of a question, each once, without those that say nothing; all of them where none says anything."""
-    words = list(dict.fromkeys(_words(text)))
+    words = _words(text)
     telling = [word for word in words if word not in _STOP_WORDS]
-    return " ".join(telling or words)
+    return " ".join(dict.fromkeys(fold for word in telling or words for fold in _folds(word)))
 
 
 def _words(text: str) -> list[str]:
-    plain = unicodedata.normalize("NFKC", text).casefold()
-    words: list[str] = []
-    for match in _WORD.finditer(plain):
-        word = match.group()
-        if _SCRIPT_WITHOUT_SPACES.fullmatch(word) and len(word) > 2:
-            words += [word[i : i + 2] for i in range(len(word) - 1)]  # overlapping pairs, as Lucene's CJK analyzer
-        else:
-            words.append(_singular(_without_possessive(word)))
-    return words
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+def _folds(word: str) -> list[str]:
+    """One form of a word, or its overlapping pairs where a script has no spaces (as Lucene's CJK analyzer)."""
+    if len(word) > 2 and _SCRIPT_WITHOUT_SPACES.fullmatch(word):
+        return [word[i : i + 2] for i in range(len(word) - 1)]
+    return [_singular(_without_possessive(word))]
 
 
 def _without_possessive(word: str) -> str:

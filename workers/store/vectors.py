@@ -14,21 +14,19 @@ import asyncio
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import structlog
 from pymilvus import AnnSearchRequest, RRFRanker
 
 from schemas.chunks import EmbeddedChunk
-from schemas.queries import Candidate, Filters
+from schemas.queries import Candidate
 from workers.arrays import unpack
-from workers.errors import TransientError
 from workers.models.base import Floats
 from workers.store import filters as where
-from workers.store.flush import FlushPolicy
+from workers.store.flush import Flusher, FlushPolicy
 from workers.store.milvus import Server, prepare
+from workers.store.request import SearchRequest
 from workers.store.rows import OUTPUT_FIELDS, Row, from_row, to_row
 from workers.store.schema import (
     CHANNEL_GROUPS,
@@ -42,22 +40,9 @@ from workers.store.schema import (
 from workers.store.terms import asked
 from workers.store.versions import DocumentState
 
-log = structlog.get_logger(__name__)
-
 _RRF_K = 60  # Cormack, Clarke and Büttcher, Reciprocal rank fusion, SIGIR 2009
 _BATCH_ROWS = 500
 _BATCH_BYTES = 8 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class SearchRequest:
-    """What is sought. ``dense`` is ``(q, d)`` with unit rows, one a part of the query; ``text`` is what BM25 reads."""
-
-    tenant: str
-    dense: Floats
-    text: str
-    limit: int
-    filters: Filters = field(default_factory=Filters)
 
 
 class MilvusStore:
@@ -70,22 +55,41 @@ class MilvusStore:
         token: str = "",
         collection: str,
         dimension: int,
-        generation: str = "1",
+        generation: str = "",
         timeout_s: float = 10.0,
-        flush_rows: int = 500,
+        flush_rows: int = 100,
     ) -> None:
         self.dimension = dimension
+        self.generation = generation
         self.alias = _identifier(collection)
-        self.collection = _identifier(f"{collection}_{generation}")
+        self.collection = _identifier(f"{collection}_{generation or 'first'}")
         self.documents = f"{self.collection}_documents"
         self._uri, self._token, self._timeout_s = uri, token, timeout_s
-        self._policy = FlushPolicy(time.monotonic, rows=flush_rows)
-        self._wrote = asyncio.Event()
-        self._flusher: asyncio.Task[None] | None = None
+        self._flush_rows = flush_rows
+        self._users = 0
+        self._starting = asyncio.Lock()
         self._server: Server | None = None
+        self._flusher: Flusher | None = None
 
     async def start(self) -> None:
-        """Connect, create what is missing, load."""
+        """Connect, create what is missing, load. Stages may share a store: each starts it and stops it."""
+        async with self._starting:
+            if self._server is None:
+                await self._connect()
+            self._users += 1
+
+    async def stop(self) -> None:
+        """Flush what is pending and disconnect, once all that started it have stopped it."""
+        async with self._starting:
+            self._users = max(0, self._users - 1)
+            if self._users or self._server is None:
+                return
+            if self._flusher is not None:
+                await self._flusher.stop()
+            await self._server.close()
+            self._server = self._flusher = None
+
+    async def _connect(self) -> None:
         collections = {
             self.collection: (chunks_schema(self.dimension), CHUNK_INDEXES),
             self.documents: (documents_schema(), DOCUMENT_INDEXES),
@@ -93,20 +97,8 @@ class MilvusStore:
         is_lite = await asyncio.to_thread(prepare, self._uri, self._token, self._timeout_s, collections, self.alias)
         self._server = Server(self._uri, self._token, self._timeout_s)
         if is_lite:
-            await self._call("flush", self.collection)  # rows that an earlier process left
-            self._flusher = asyncio.create_task(self._keep_flushed(), name="flush")
-
-    async def stop(self) -> None:
-        """Flush what is pending and disconnect."""
-        if self._flusher is not None:
-            self._flusher.cancel()
-            await asyncio.gather(self._flusher, return_exceptions=True)
-            self._flusher = None
-            if self._policy.pending:
-                await self._flush()
-        if self._server is not None:
-            await self._server.close()
-            self._server = None
+            await self._flush()  # rows that an earlier process left
+            self._flusher = Flusher(self._flush, FlushPolicy(time.monotonic, rows=self._flush_rows))
 
     async def upsert(self, items: Sequence[EmbeddedChunk]) -> None:
         """Write chunks; of two with one id the later counts."""
@@ -196,30 +188,11 @@ class MilvusStore:
         return await self._server.call(method, *args, **kwargs)
 
     def _count_writes(self, rows: int) -> None:
-        self._policy.wrote(rows)
-        self._wrote.set()
-
-    async def _keep_flushed(self) -> None:
-        """Flush when the policy says so, beside the writes, until cancelled."""
-        while True:
-            wait_s = self._policy.wait_s()
-            if wait_s == 0.0:
-                await self._flush()
-                continue
-            self._wrote.clear()
-            try:
-                await asyncio.wait_for(self._wrote.wait(), wait_s)
-            except TimeoutError:
-                continue
+        if self._flusher is not None:
+            self._flusher.wrote(rows)
 
     async def _flush(self) -> None:
-        covered = self._policy.begin()
-        try:
-            await self._call("flush", self.collection)
-        except TransientError as error:  # rows are safe and searchable without it; it is tried again
-            self._policy.failed(covered)
-            log.warning("the store could not be flushed", reason=error.reason, rows=covered)
-            await asyncio.sleep(1.0)
+        await self._call("flush", self.collection)
 
 
 def _identifier(name: str) -> str:

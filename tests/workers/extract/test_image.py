@@ -19,8 +19,8 @@ from workers.limits import Limits
 from workers.models.base import Picture
 
 
-def _line(text: str, x0: float, y0: float, x1: float, y1: float, score: float = 0.95) -> OcrLine:
-    return OcrLine(text=text, box=(x0, y0, x1, y1), score=score)
+def _line(text: str, *box: float, score: float = 0.95) -> OcrLine:
+    return OcrLine.model_validate({"text": text, "box": box, "score": score})
 
 
 async def _read(data: bytes, models: FakeModels | None = None) -> list[Draft]:
@@ -89,8 +89,12 @@ def test_noise_is_not_believed() -> None:
         ("STOP", 0.6),
         ("blurred words", 0.5),
     ]
-    assert believable([_line(text, 0, 0, 1, 1, score) for text, score in heard]) == []
-    kept = [_line("30 km", 0, 0, 1, 1, 0.85), _line("NO", 0, 0, 1, 1, 0.97), _line("YAMAHA", 0, 0, 1, 1, 0.7)]
+    assert believable([_line(text, 0, 0, 1, 1, score=score) for text, score in heard]) == []
+    kept = [
+        _line("30 km", 0, 0, 1, 1, score=0.85),
+        _line("NO", 0, 0, 1, 1, score=0.97),
+        _line("YAMAHA", 0, 0, 1, 1, score=0.7),
+    ]
     assert believable(kept) == kept
 
 

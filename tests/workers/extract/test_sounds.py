@@ -96,5 +96,14 @@ def test_faint_events_count_only_where_nothing_else_is() -> None:
     assert [span.labels[0].name for span in sound_spans([faint])] == ["Bee"]
 
 
+def test_a_faint_flicker_does_not_part_an_event() -> None:
+    beep = [_window(n * 480, "Beep") for n in range(6)]
+    flicker = [*beep[:3], _window(1440, "Glass", score=0.2), *beep[4:]]
+    assert [span.labels[0].name for span in sound_spans(flicker)] == ["Beep"]
+    parted = [*beep[:3], _window(1440, "Glass", score=0.7), *beep[4:]]
+    assert [span.labels[0].name for span in sound_spans(parted)] == ["Beep", "Glass", "Beep"]
+
+
 def test_clock() -> None:
-    assert [clock(ms) for ms in (0, 3999, 61_000, 3_723_000)] == ["0:00", "0:03", "1:01", "1:02:03"]
+    assert clock(3999, 5001) == "0:03\u20130:06"
+    assert clock(61_000, 3_723_000) == "1:01\u20131:02:03"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -64,7 +65,7 @@ async def test_a_short_text_is_one_passage() -> None:
 async def test_long_paragraphs_are_cut_at_sentences_with_one_of_overlap() -> None:
     found = await _read(STORY)
     assert len(found) > 4
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in pairwise(found):
         assert before.end_char is not None
         assert after.start_char is not None
         shared = STORY[after.start_char : before.end_char]

@@ -34,7 +34,7 @@ def test_segments_begin_at_key_frames_and_overlap() -> None:
         assert pictures[0].start_s == cut.begin_s
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(
     gaps=st.lists(st.integers(1, 50), min_size=30, max_size=60),
     length_s=st.floats(4, 8),

@@ -50,7 +50,7 @@ def test_a_recording_is_played_at_the_pace_of_real_time_and_ends(tmp_path: Path)
 
 
 def test_time_stamps_that_jump_back_begin_a_new_epoch(tmp_path: Path) -> None:
-    once = make_media(tmp_path / "film.ts", seconds=4, gop_s=0.5).read_bytes()
+    once = make_media(tmp_path / "film.ts", seconds=2, gop_s=0.5).read_bytes()
     twice = tmp_path / "twice.ts"
     twice.write_bytes(once + once)
     run = Run(str(twice))
@@ -71,7 +71,7 @@ def test_a_stop_gives_what_was_not_cut_yet(tmp_path: Path) -> None:
         assert run.session.run() == "stopped"
         stopped_ms = time.time() * 1000
 
-    assert run.segments[-1].end_ms - run.segments[-1].start_ms < 2000
+    assert run.segments[-1].end_ms - run.segments[-1].start_ms < 2600
     assert run.segments[-1].end_ms == pytest.approx(stopped_ms, abs=1000)
 
 

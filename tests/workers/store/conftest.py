@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -11,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.workers.made import DIMENSION
 from workers.store.vectors import MilvusStore
 
-DIMENSION = 8
 _numbers = itertools.count()
 
 
@@ -41,6 +42,13 @@ class serve:  # noqa: N801 # reads as a verb
         self.process.wait(timeout=20)
         assert self.process.stdout is not None
         self.process.stdout.close()
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

@@ -1,0 +1,174 @@
+"""Index: embedded chunks into the vector store, many events in one write.
+
+In: ``ChunksEmbedded``. Out: ``ChunksIndexed``, once the rows are searchable (or gone). A new version of a document
+removes the older ones when its last batch is written; what comes late loses (``workers.store.versions``). Refuses with
+``InvalidEvent`` chunks that no row can hold or that another index generation made; raises ``TransientError`` where the
+store is away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from schemas.base import Event
+from schemas.chunks import ChunksEmbedded, ChunksIndexed
+from workers.errors import InvalidEvent
+from workers.hits import Clock, wall_clock
+from workers.stage import Output
+from workers.store.rows import Row, to_row
+from workers.store.versions import (
+    DocumentState,
+    admits,
+    after_chunks,
+    after_deletion,
+    cleaned,
+    document_key,
+)
+
+
+class ChunkStore(Protocol):
+    """The part of ``workers.store.vectors.MilvusStore`` that writes."""
+
+    dimension: int
+    generation: str
+
+    async def start(self) -> None:
+        """Connect."""
+
+    async def stop(self) -> None:
+        """Disconnect."""
+
+    async def states(self, keys: Iterable[str]) -> dict[str, DocumentState]:
+        """What is known of documents."""
+        ...
+
+    async def remember(self, states: Mapping[str, DocumentState]) -> None:
+        """Keep what is known of documents."""
+
+    async def write(self, rows: Sequence[Row]) -> None:
+        """Upsert rows."""
+
+    async def delete_versions(self, tenant: str, document_id: str, before_version: int) -> None:
+        """Remove older versions."""
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What a micro-batch does to the store. ``removals``: by document key, the first version that stays."""
+
+    states: dict[str, DocumentState]
+    changed: set[str] = field(default_factory=set)
+    rows: list[Row] = field(default_factory=list)
+    removals: dict[str, tuple[ChunksEmbedded, int]] = field(default_factory=dict)
+    superseded: set[int] = field(default_factory=set)
+
+    def change(self, key: str, state: DocumentState) -> None:
+        """Let ``state`` be what is known of a document."""
+        if self.states.get(key) != state:
+            self.states[key] = state
+            self.changed.add(key)
+
+    def add(self, origin: int, event: ChunksEmbedded, rows: list[Row]) -> None:
+        """One more event, in order."""
+        key = document_key(event.tenant, event.document_id)
+        before = self.states.get(key)
+        if event.is_deleted:
+            if before is not None and before.version > event.version:
+                self.superseded.add(origin)
+                return
+            self.change(key, after_deletion(before, event.version))
+            if before is not None:  # rows exist only where a state does
+                self.removals[key] = (event, event.version + 1)
+        elif not admits(before, event.version):
+            self.superseded.add(origin)
+        else:
+            state = after_chunks(before, event.version)
+            self.change(key, state)
+            self.rows += rows
+            if event.is_last and state.has_older:
+                self.removals[key] = (event, event.version)
+
+    def cleaned(self) -> dict[str, DocumentState]:
+        """What is known of documents whose older rows are gone, once the removals are done."""
+        states = {key: (self.states[key], event.version) for key, (event, _) in self.removals.items()}
+        return {
+            key: cleaned(state)
+            for key, (state, version) in states.items()
+            if state == DocumentState(version, has_older=True)
+        }
+
+
+class IndexStage:
+    """See the module."""
+
+    name = "index"
+
+    def __init__(self, store: ChunkStore, *, clock: Clock = wall_clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def start(self) -> None:
+        """Connect to the store."""
+        await self._store.start()
+
+    async def stop(self) -> None:
+        """Disconnect from the store."""
+        await self._store.stop()
+
+    async def process(self, batch: Sequence[Event]) -> AsyncIterator[Output]:
+        good: dict[int, tuple[ChunksEmbedded, list[Row]]] = {}
+        for origin, event in enumerate(batch):
+            try:
+                embedded = _embedded(event)
+                good[origin] = (embedded, self._rows(embedded))
+            except InvalidEvent as error:
+                yield Output(origin, error)
+        keys = [document_key(event.tenant, event.document_id) for event, _ in good.values()]
+        plan = _Plan(await self._store.states(keys))
+        for origin, (event, rows) in good.items():
+            plan.add(origin, event, rows)
+        await self._apply(plan)
+        searchable_ms = self._clock()
+        for origin, (event, _) in good.items():
+            yield Output(origin, _indexed(event, origin in plan.superseded, searchable_ms))
+
+    def _rows(self, event: ChunksEmbedded) -> list[Row]:
+        ours = self._store.generation
+        if event.chunks and ours and event.generation and event.generation != ours:
+            raise InvalidEvent(
+                f"the chunks are of index generation {event.generation!r}; this worker writes {ours!r}",
+                hint="run the embed and index workers with the same profile",
+            )
+        return [to_row(item, self._store.dimension) for item in event.chunks]
+
+    async def _apply(self, plan: _Plan) -> None:
+        """States before the rows that they announce: after a crash in between the events come again and do the rest."""
+        await self._store.remember({key: plan.states[key] for key in sorted(plan.changed)})
+        await self._store.write(plan.rows)
+        for event, first_to_stay in plan.removals.values():
+            await self._store.delete_versions(event.tenant, event.document_id, first_to_stay)
+        await self._store.remember(plan.cleaned())
+
+
+def _indexed(event: ChunksEmbedded, superseded: bool, searchable_ms: int) -> ChunksIndexed:
+    return ChunksIndexed(
+        tenant=event.tenant,
+        trace=event.trace,
+        document_id=event.document_id,
+        version=event.version,
+        batch=event.batch,
+        is_last=event.is_last,
+        event_time_ms=event.event_time_ms,
+        chunk_ids=() if superseded else tuple(item.chunk.chunk_id for item in event.chunks),
+        is_deleted=event.is_deleted,
+        superseded=superseded,
+        searchable_ms=searchable_ms,
+    )
+
+
+def _embedded(event: Event) -> ChunksEmbedded:
+    if not isinstance(event, ChunksEmbedded):
+        raise TypeError(f"expected ChunksEmbedded, not {type(event).__name__}")
+    return event
