@@ -32,6 +32,12 @@ class Trace(Value):
     received_ms: int = Field(0, description="when the first event of this trace was written to Kafka")
     hops: tuple[Hop, ...] = ()
 
+    @property
+    def trace_id(self) -> str:
+        """The id that all events of this trace share; empty where there is no trace."""
+        fields = self.traceparent.split("-")
+        return fields[1] if len(fields) == 4 else ""
+
     def after(self, stage: str, at_ms: int) -> Trace:
         """This trace with one more hop."""
         return self.model_copy(update={"hops": (*self.hops, Hop(stage=stage, at_ms=at_ms))})

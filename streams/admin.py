@@ -1,14 +1,25 @@
-"""Topics and consumer groups: made at start-up, counted for ``status``."""
+"""Topics and consumer groups: made at start-up, counted for ``status``.
+
+Works on Apache Kafka and on the embedded broker, which takes any setting of a topic and keeps none, and which makes a
+topic that it is merely asked about. Raises ``TransientError`` where the broker is away or refuses.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    InvalidConfigurationError,
+    InvalidReplicationFactorError,
+    KafkaError,
+    TopicAlreadyExistsError,
+    for_code,
+)
 
 from streams.stages import STAGES, group_id
 from streams.topics import TOPICS, Topic
@@ -16,83 +27,111 @@ from workers.errors import TransientError
 
 log = structlog.get_logger()
 
-_EXISTS = TopicAlreadyExistsError.errno
+MOST_REPLICAS = 3
 
 
-async def ensure_topics(bootstrap: str, topics: Iterable[Topic] = TOPICS, *, replication: int = 1) -> None:
+async def ensure_topics(bootstrap: str, topics: Iterable[Topic] = TOPICS) -> None:
     """Create the topics that are missing; what is there is left as it is, and told where it has fewer partitions.
 
-    Raises ``TransientError`` where the broker is away or refuses.
+    A topic gets as many replicas as there are brokers, at most three. A broker that refuses its settings gets it
+    without them, which is told too.
     """
     wanted = {topic.name: topic for topic in topics}
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    try:
-        await admin.start()
-        response = await admin.create_topics([_new(topic, replication) for topic in wanted.values()])
-        for name, code, *_ in response.topic_errors:
-            if code not in (0, _EXISTS):
-                raise TransientError(f"the topic {name} could not be created: {for_code(code).__name__}")
-        for described in await admin.describe_topics(list(wanted)):
-            have, want = len(described["partitions"]), wanted[described["topic"]].partitions
-            if have < want:
-                log.warning("topic.fewer_partitions", topic=described["topic"], have=have, want=want)
-    except KafkaConnectionError as error:
-        raise TransientError(f"no Kafka answers at {bootstrap}", hint="is the broker running?") from error
-    finally:
-        await admin.close()
+    async with _admin(bootstrap) as admin:
+        replicas = min(MOST_REPLICAS, len((await admin.describe_cluster())["brokers"]))
+        refused = await _create(admin, [_new(topic, replicas) for topic in wanted.values()])
+        if refused:
+            log.warning("topics.settings_refused", topics=sorted(refused), hint="set their retention on the broker")
+            still = await _create(admin, [NewTopic(name, wanted[name].partitions, replicas) for name in refused])
+            if still:
+                raise TransientError(f"the broker does not create {', '.join(still)}", hint="see its log")
+        for name, partitions in (await _partitions(admin, list(wanted))).items():
+            if len(partitions) < wanted[name].partitions:
+                log.warning("topic.fewer_partitions", topic=name, have=len(partitions), want=wanted[name].partitions)
 
 
-def _new(topic: Topic, replication: int) -> NewTopic:
+def _new(topic: Topic, replicas: int) -> NewTopic:
     config = {
         "retention.ms": str(topic.retention_ms),
         "max.message.bytes": str(topic.max_message_bytes),
         **topic.config,
     }
-    return NewTopic(topic.name, topic.partitions, replication, topic_configs=config)
+    return NewTopic(topic.name, topic.partitions, replicas, topic_configs=config)
+
+
+async def _create(admin: AIOKafkaAdminClient, topics: list[NewTopic]) -> list[str]:
+    """Create topics; those whose settings are refused. Topics that exist are no error."""
+    refused = []
+    response = await admin.create_topics(topics)
+    for name, code, *message in response.topic_errors:
+        if code == InvalidConfigurationError.errno:
+            refused.append(name)
+        elif code not in (0, TopicAlreadyExistsError.errno):
+            hint = "start more brokers" if code == InvalidReplicationFactorError.errno else "see the broker's log"
+            raise TransientError(f"the topic {name} is not created: {message or for_code(code).__name__}", hint=hint)
+    return refused
 
 
 async def topic_sizes(bootstrap: str) -> dict[str, int]:
-    """Records written to each of our topics so far. Raises ``TransientError`` where the broker is away."""
-    partitions = await _partitions(bootstrap)
-    async with _consumer(bootstrap) as consumer:
-        return {name: sum((await consumer.end_offsets(parts)).values()) for name, parts in partitions.items()}
+    """Records written to each of our topics so far, in the order of the data flow."""
+    async with _admin(bootstrap) as admin:
+        partitions = await _partitions(admin, [topic.name for topic in TOPICS])
+    offsets = await _offsets(bootstrap, partitions.values())
+    return {name: sum(offsets[part][1] for part in parts) for name, parts in partitions.items()}
 
 
 async def stage_lag(bootstrap: str) -> dict[str, int]:
-    """Records that each stage has not yet committed. Raises ``TransientError`` where the broker is away."""
-    partitions = await _partitions(bootstrap)
+    """Records that each stage has not yet committed, in the order of the data flow."""
     lag: dict[str, int] = {}
-    for stage in STAGES.values():
-        async with _consumer(bootstrap, group=group_id(stage.name)) as consumer:
-            ends = await consumer.end_offsets(partitions.get(stage.topic.name, []))
-            lag[stage.name] = sum([end - (await consumer.committed(part) or 0) for part, end in ends.items()])
+    async with _admin(bootstrap) as admin:
+        partitions = await _partitions(admin, [stage.topic.name for stage in STAGES.values()])
+        offsets = await _offsets(bootstrap, partitions.values())
+        for stage in STAGES.values():
+            parts = partitions.get(stage.topic.name, [])
+            # All partitions are named: the embedded broker's answer about "all" cannot be read.
+            committed = await admin.list_consumer_group_offsets(group_id(stage.name), partitions=parts) if parts else {}
+            lag[stage.name] = sum(offsets[part][1] - max(offsets[part][0], committed[part].offset) for part in parts)
     return lag
 
 
-async def _partitions(bootstrap: str) -> dict[str, list[TopicPartition]]:
-    """The partitions of our topics, as far as they exist."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    try:
-        await admin.start()
-        described = await admin.describe_topics([topic.name for topic in TOPICS])
-    except KafkaError as error:
-        raise TransientError(f"no Kafka answers at {bootstrap}", hint="is the broker running?") from error
-    finally:
-        await admin.close()
+async def _partitions(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, list[TopicPartition]]:
+    """The partitions of topics, as far as they exist."""
+    described = {topic["topic"]: topic["partitions"] for topic in await admin.describe_topics(names)}
     return {
-        topic["topic"]: [TopicPartition(topic["topic"], part["partition"]) for part in topic["partitions"]]
-        for topic in described
+        name: [TopicPartition(name, part["partition"]) for part in described[name]]
+        for name in names
+        if described.get(name)
     }
 
 
+async def _offsets(bootstrap: str, partitions: Iterable[list[TopicPartition]]) -> dict[TopicPartition, tuple[int, int]]:
+    """The first offset that is still there and the one of the next record."""
+    wanted = [part for parts in partitions for part in parts]
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+    with _translated(bootstrap):
+        try:
+            await consumer.start()
+            begins, ends = await asyncio.gather(consumer.beginning_offsets(wanted), consumer.end_offsets(wanted))
+        finally:
+            await consumer.stop()
+    return {part: (begins[part], ends[part]) for part in wanted}
+
+
 @asynccontextmanager
-async def _consumer(bootstrap: str, group: str | None = None) -> AsyncIterator[AIOKafkaConsumer]:
-    """A consumer that only asks for offsets."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=group, enable_auto_commit=False)
+async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    with _translated(bootstrap):
+        try:
+            await admin.start()
+            yield admin
+        finally:
+            await admin.close()
+
+
+@contextmanager
+def _translated(bootstrap: str) -> Iterator[None]:
     try:
-        await consumer.start()
-        yield consumer
+        yield
     except KafkaError as error:
-        raise TransientError(f"Kafka does not answer: {error!r}") from error
-    finally:
-        await consumer.stop()
+        hint = "is `sensorium up`, or the broker that SENSORIUM_KAFKA names, running?"
+        raise TransientError(f"Kafka at {bootstrap} does not answer: {error}", hint=hint) from error

@@ -39,6 +39,8 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # f
 
 
 class _Consumer(driver.Consumer):  # type: ignore[misc]  # faust has no types
+    logger = driver.logger
+
     def _new_consumer_thread(self) -> _ConsumerThread:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 

@@ -1,69 +1,126 @@
-"""A child process: its log in a file, its port awaited, ended by its own id and never outliving its parent."""
+"""A child process: its log in a file, its port awaited, ended by its own id and never outliving its parent.
+
+In: a command line. Out: a ``Child``. Raises ``ChildFailed``, with the last lines of the log, where it does not start,
+ends by itself, or does not listen in time.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import ctypes
 import os
+import random
 import signal
 import socket
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from workers.errors import SensoriumError
 
+PORTS = range(20_000, 32_000)
+"""Below the ports that systems give to outgoing connections (Linux: 32,768 and up, macOS: 49,152 and up): a client that
+keeps trying one of those on loopback may connect to itself, and the server then finds its port taken."""
+
 PR_SET_PDEATHSIG = 1
 POLL_S = 0.02
+TAIL_BYTES = 4096
 
 
 class ChildFailed(SensoriumError):
     """A process of ours did not start, or ended by itself."""
 
 
-def free_port() -> int:
-    """A TCP port on loopback that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_ports(count: int) -> tuple[int, ...]:
+    """Different TCP ports on loopback that nobody listens on right now."""
+    found: list[int] = []
+    for port in random.sample(PORTS, len(PORTS)):
+        if len(found) == count:
+            break
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+    return tuple(found)
 
 
-def _die_with_parent() -> Callable[[], None] | None:
+def _before_exec() -> Callable[[], None] | None:
     """Makes the kernel end a child whose parent has died; only Linux can."""
     if sys.platform != "linux":
         return None
     libc = ctypes.CDLL(None, use_errno=True)  # loaded before the fork: the child may not import
-    return lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    parent = os.getpid()
+
+    def die_with_parent() -> None:
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it died before the kernel knew
+            os._exit(1)
+
+    return die_with_parent
 
 
 class Child:
     """One running child process."""
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
+    def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path, log_start: int) -> None:
         self.name = name
         self.log = log
+        self.started = time.monotonic()
+        self._log_start = log_start
         self._process = process
 
     @classmethod
-    async def start(
-        cls, name: str, command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None
+    def start(
+        cls,
+        name: str,
+        command: Sequence[str],
+        *,
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        keep_open: Sequence[int] = (),
     ) -> Child:
-        """Start ``command``; what it prints goes to ``log``. Raises ``ChildFailed`` where it cannot be started."""
+        """Start ``command``; what it prints is appended to ``log``. Raises ``ChildFailed`` where it cannot be started.
+
+        ``keep_open`` are file descriptors that the child inherits.
+        """
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as file:
             try:
-                process = await asyncio.create_subprocess_exec(
-                    *command,
-                    stdin=asyncio.subprocess.DEVNULL,
+                process = subprocess.Popen(  # noqa: S603  # our own command lines
+                    command,
+                    stdin=subprocess.DEVNULL,
                     stdout=file,
                     stderr=file,
                     env={**os.environ, **(env or {})},
-                    preexec_fn=_die_with_parent(),
+                    pass_fds=keep_open,
+                    preexec_fn=_before_exec(),  # noqa: PLW1509  # it takes no lock that a thread could hold
                     start_new_session=True,  # Ctrl-C is for the supervisor, which ends its children in order
                 )
             except OSError as error:
                 raise ChildFailed(f"{name} cannot be started: {error}") from error
-        return cls(name, process, log)
+            return cls(name, process, log, file.tell())
+
+    @classmethod
+    async def serve(
+        cls,
+        name: str,
+        command: Sequence[str],
+        *,
+        port: int,
+        timeout_s: float,
+        log: Path,
+        keep_open: Sequence[int] = (),
+    ) -> Child:
+        """Start a server and wait until it listens on ``port``. Raises ``ChildFailed``; nothing is left then."""
+        child = cls.start(name, command, log=log, keep_open=keep_open)
+        try:
+            await child._listening(port, timeout_s)
+        except BaseException:  # cancelled as well
+            await child.stop()
+            raise
+        return child
 
     @property
     def pid(self) -> int:
@@ -72,44 +129,48 @@ class Child:
 
     @property
     def returncode(self) -> int | None:
-        """Its exit code, ``None`` while it runs."""
-        return self._process.returncode
+        """Its exit code, ``None`` while it runs; the negative number of the signal that ended it."""
+        return self._process.poll()
 
     async def wait(self) -> int:
         """Wait for its end; the exit code."""
-        return await self._process.wait()
+        while (code := self.returncode) is None:  # noqa: ASYNC110  # the end of a process sets no event
+            await asyncio.sleep(POLL_S)
+        return code
 
-    async def listening(self, port: int, timeout_s: float) -> None:
-        """Wait until it listens. Raises ``ChildFailed`` with the end of its log where it ends or takes too long."""
+    async def stop(self, timeout_s: float = 10.0) -> None:
+        """SIGTERM, and SIGKILL where it does not end within ``timeout_s``."""
+        if self.returncode is None:
+            self._process.terminate()
+        try:
+            await asyncio.wait_for(self.wait(), timeout_s)
+        except TimeoutError:
+            self.kill()
+            await self.wait()
+
+    def kill(self) -> None:
+        """SIGKILL to it and to what it has started."""
+        if self.returncode is None:
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def last_words(self) -> str:
+        """The last lines that it has printed."""
+        with self.log.open("rb") as file:
+            file.seek(max(self._log_start, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+            lines = file.read().decode(errors="replace").split("\n")
+        return " / ".join([line.strip() for line in lines if line.strip()][-3:])[-600:] or "it printed nothing"
+
+    async def _listening(self, port: int, timeout_s: float) -> None:
+        hint = f"its log is {self.log}"
         try:
             async with asyncio.timeout(timeout_s):
                 while not _answers(port):
                     if self.returncode is not None:
-                        raise ChildFailed(f"{self.name} ended with {self.returncode}: {self.last_words()}")
+                        raise ChildFailed(f"{self.name} ended with {self.returncode}: {self.last_words()}", hint=hint)
                     await asyncio.sleep(POLL_S)
         except TimeoutError:
-            raise ChildFailed(
-                f"{self.name} does not listen on port {port} after {timeout_s:.0f} s: {self.last_words()}",
-                hint=f"its log is {self.log}",
-            ) from None
-
-    async def stop(self, timeout_s: float = 10.0) -> None:
-        """SIGTERM, and SIGKILL where it does not end within ``timeout_s``."""
-        if self.returncode is not None:
-            return
-        self._process.terminate()
-        try:
-            await asyncio.wait_for(self._process.wait(), timeout_s)
-        except TimeoutError:
-            self._process.kill()
-            await self._process.wait()
-
-    def last_words(self) -> str:
-        """The last lines of its log."""
-        try:
-            return " / ".join(self.log.read_text(errors="replace").strip().splitlines()[-3:])[-600:]
-        except FileNotFoundError:
-            return "it left no log"
+            reason = f"{self.name} does not listen on port {port} after {timeout_s:.0f} s: {self.last_words()}"
+            raise ChildFailed(reason, hint=hint) from None
 
 
 def _answers(port: int) -> bool:

@@ -26,7 +26,7 @@ import structlog
 from schemas.base import DEFAULT_TENANT
 from workers.errors import InvalidEvent, InvalidMedia, SensoriumError, TransientError
 from workers.feed.epoch import Carry
-from workers.feed.events import FeedEvent, FeedEventKind
+from workers.feed.events import FeedEvent, happened
 from workers.feed.packets import Segment
 from workers.feed.queue import SegmentQueue
 from workers.feed.session import Session, SessionEnd
@@ -46,12 +46,13 @@ DRAIN_S = 15.0
 log = structlog.get_logger("sensorium.feed")
 
 
-class Publisher(Protocol):
+class FeedClient(Protocol):
     """What a feed needs of ``streams.client.Client``."""
 
     async def publish(
         self,
         data: bytes,
+        /,
         *,
         document_id: str,
         version: int,
@@ -86,7 +87,7 @@ def log_event(event: FeedEvent) -> None:
 
 
 async def run_feed(
-    client: Publisher,
+    client: FeedClient,
     uri: str,
     *,
     source: str = "",
@@ -126,7 +127,7 @@ class _Plan:
 class _Feed:
     """One run of a feed."""
 
-    def __init__(self, client: Publisher, plan: _Plan, on_event: Callable[[FeedEvent], None]) -> None:
+    def __init__(self, client: FeedClient, plan: _Plan, on_event: Callable[[FeedEvent], None]) -> None:
         self._client = client
         self._plan = plan
         self._on_event = on_event
@@ -160,7 +161,7 @@ class _Feed:
             self._connecting.cancel()
         report = self._report(time.monotonic() - started_s)
         text = f"feed {reason}: {report.published} segments published, {report.dropped} dropped"
-        self._say("ended", text, reason=reason, published=report.published, dropped=report.dropped)
+        self._told(happened("ended", text, reason=reason, published=report.published, dropped=report.dropped))
         return report
 
     def _end(self) -> None:
@@ -214,7 +215,7 @@ class _Feed:
                 raise
             lasted = session.delivered and time.monotonic() - started_s >= LASTED_S
             again = "connecting again at once" if lasted else f"connecting again in about {next_wait_s:.1f} s"
-            self._say("disconnected", f"{lost.reason}; {again}", reason=lost.reason)
+            self._told(happened("disconnected", f"{lost.reason}; {again}", reason=lost.reason))
             if lasted:
                 return None
             raise FeedLost(lost.reason) from lost
@@ -249,15 +250,17 @@ class _Feed:
         self._counts["published"] += 1
         self._counts["bytes"] += len(segment.data)
         seconds = (segment.end_ms - segment.start_ms) / 1000
-        self._say(
-            "published",
-            f"{document_id}: {seconds:.1f} s from {_iso(segment.start_ms)}",
-            document_id=document_id,
-            event_time_ms=segment.start_ms,
-            duration_ms=segment.end_ms - segment.start_ms,
-            bytes=len(segment.data),
-            delay_ms=delay_ms,
-            clock=segment.clock,
+        self._told(
+            happened(
+                "published",
+                f"{document_id}: {seconds:.1f} s from {_iso(segment.start_ms)}",
+                document_id=document_id,
+                event_time_ms=segment.start_ms,
+                duration_ms=segment.end_ms - segment.start_ms,
+                bytes=len(segment.data),
+                delay_ms=delay_ms,
+                clock=segment.clock,
+            )
         )
 
     async def _drain(self, publishing: asyncio.Task[None]) -> None:
@@ -265,8 +268,9 @@ class _Feed:
         try:
             await asyncio.wait_for(publishing, DRAIN_S)
         except TimeoutError:
-            self._counts["dropped"] += len(self._queue) + 1
-            self._say("dropped", f"dropped {len(self._queue) + 1} segments: they could not be published in time")
+            left = len(self._queue) + 1  # and the one that was on its way
+            text = f"dropped {left} segments: they could not be published in time"
+            self._told(happened("dropped", text, segments=left))
 
     def _document_id(self, segment: Segment) -> str:
         epoch = datetime.fromtimestamp(segment.epoch_ms / 1000, UTC)
@@ -284,10 +288,11 @@ class _Feed:
     def _drop(self, segment: Segment, reason: str) -> None:
         document_id = self._document_id(segment)
         text = f"dropped {document_id}: {reason}"
-        self._say("dropped", text, document_id=document_id, event_time_ms=segment.start_ms, reason=reason, segments=1)
-
-    def _say(self, kind: FeedEventKind, text: str, **details: str | int | float) -> None:
-        self._told(FeedEvent(kind, text, round(time.time() * 1000), details))
+        self._told(
+            happened(
+                "dropped", text, document_id=document_id, event_time_ms=segment.start_ms, reason=reason, segments=1
+            )
+        )
 
     def _tell(self, event: FeedEvent) -> None:
         """Called from the session's threads."""

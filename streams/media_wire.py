@@ -1,7 +1,7 @@
 """Media on the wire: the value is the raw bytes, everything else is CloudEvents attributes or plain headers.
 
 =================  ===================================================================================
-``subject``        document id (else the Kafka key, else the sha256 of the bytes)
+``documentid``     document id (else ``subject``, else the Kafka key, else the sha256 of the bytes)
 ``time``           event time (else Kafka's timestamp, which a redelivery does not change)
 ``tenant``         tenant (else the part of the key before its first ``/``, else ``default``)
 ``documentversion``  version (else milliseconds of the event time)
@@ -47,7 +47,11 @@ def event_time(event: MediaReceived | DocumentDeleted) -> datetime:
 
 def to_attributes(event: MediaReceived | DocumentDeleted) -> dict[str, Any]:
     """The extension attributes of ``event``."""
-    attributes: dict[str, Any] = {"tenant": event.tenant, "documentversion": str(event.version)}
+    attributes: dict[str, Any] = {
+        "tenant": event.tenant,
+        "documentid": event.document_id,
+        "documentversion": str(event.version),
+    }
     if isinstance(event, MediaReceived):
         attributes |= {"mediasource": event.source}
         if event.source_uri:
@@ -65,7 +69,8 @@ def from_attributes(
     kind: type[MediaReceived] | type[DocumentDeleted], attributes: Mapping[str, Any], value: bytes, record: Record
 ) -> MediaReceived | DocumentDeleted:
     """A document from CloudEvents attributes. Raises ``InvalidEvent``."""
-    tenant, document_id = _identity(str(attributes.get("tenant") or ""), str(attributes.get("subject") or ""), record)
+    named = attributes.get("documentid") or attributes.get("subject") or ""
+    tenant, document_id = _identity(str(attributes.get("tenant") or ""), str(named), record)
     moment = attributes.get("time")
     time_ms = int(moment.timestamp() * 1000) if isinstance(moment, datetime) else record.timestamp_ms
     fields: dict[str, Any] = {
@@ -108,7 +113,7 @@ def from_plain(record: Record, headers: Mapping[str, str]) -> MediaReceived | Do
     return _checked(MediaReceived, fields)
 
 
-def _identity(tenant: str, subject: str, record: Record) -> tuple[str, str]:
+def _identity(tenant: str, named: str, record: Record) -> tuple[str, str]:
     """Tenant and document id: what the headers say, else what the key says, else the content's hash."""
     try:
         key = (record.key or b"").decode("utf-8")
@@ -116,7 +121,7 @@ def _identity(tenant: str, subject: str, record: Record) -> tuple[str, str]:
         raise InvalidEvent("the Kafka key is not UTF-8", hint="use tenant/document_id as the key") from error
     before, slash, after = key.partition("/")
     of_key = (before, after) if slash and before and after else ("", key)
-    document_id = subject or of_key[1]
+    document_id = named or of_key[1]
     if not document_id:
         if not record.value:
             raise InvalidEvent("an event without key and bytes names no document", hint=_HINT)

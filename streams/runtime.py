@@ -1,27 +1,40 @@
 """Who runs where on this machine: small files under ``<data_dir>/run`` that ``up`` and the workers write.
 
+``addresses.json`` is what ``up`` says, ``worker-<pid>.json`` what a worker process says of itself, and ``lock`` is held
+as long as ``up`` or one of its children lives, so that a file which a crash left behind is never believed.
+
 Addresses that the settings name win over those that ``up`` wrote. Raises ``NotRunning`` where neither is there.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from streams.settings import Settings
 from workers.errors import SensoriumError
 
 POLL_S = 0.1
+GRACE_S = 2.0
+"""How long a command waits for an ``up`` that was started together with it."""
+LOCK_PATIENCE_S = 30.0
+"""How long ``up`` waits for the processes of an earlier ``up`` that was killed: they still drain."""
 
 
 class NotRunning(SensoriumError):
     """Nothing answers where the settings, or the data folder, say that it should."""
+
+
+class DataDirInUse(SensoriumError):
+    """Another ``up`` runs on the data folder."""
 
 
 class Addresses(BaseModel):
@@ -33,7 +46,9 @@ class Addresses(BaseModel):
     milvus: str
     blobs: str
     pid: int = 0
-    ready: bool = False
+    pids: dict[str, int] = Field({}, description="its children: the broker, the store, the workers")
+    started_ms: int = 0
+    ready: bool = Field(False, description="topics exist, and every stage has a worker that is ready")
 
 
 class WorkerState(BaseModel):
@@ -61,6 +76,50 @@ def write_atomically(path: Path, text: str) -> None:
     draft.replace(path)
 
 
+@asynccontextmanager
+async def exclusive(data_dir: Path) -> AsyncIterator[int]:
+    """The data folder for this process and its children; the descriptor that holds it, for them to inherit.
+
+    Raises ``DataDirInUse``, after a while where only children of an earlier ``up`` are left.
+    """
+    descriptor = os.open(run_dir(data_dir) / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    deadline = time.monotonic() + LOCK_PATIENCE_S
+    try:
+        while not _try_lock(descriptor, fcntl.LOCK_EX):
+            if found := running(data_dir):
+                hint = "use it, stop it, or choose another --data-dir"
+                raise DataDirInUse(f"{data_dir} is in use by process {found.pid}", hint=hint)
+            if time.monotonic() > deadline:
+                left = " ".join(str(pid) for pid in (_read(data_dir) or _NOBODY).pids.values() if is_alive(pid))
+                raise DataDirInUse(f"processes of an earlier run still use {data_dir}", hint=f"end them: kill {left}")
+            await asyncio.sleep(POLL_S)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_locked(data_dir: Path) -> bool:
+    try:
+        descriptor = os.open(data_dir / "run" / "lock", os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _try_lock(descriptor, fcntl.LOCK_SH)
+    finally:
+        os.close(descriptor)
+
+
+_NOBODY = Addresses(kafka="", milvus="", blobs="")
+
+
 def write_addresses(data_dir: Path, addresses: Addresses) -> None:
     """Say where everything answers."""
     write_atomically(run_dir(data_dir) / "addresses.json", addresses.model_dump_json(indent=2))
@@ -71,14 +130,17 @@ def forget_addresses(data_dir: Path) -> None:
     (run_dir(data_dir) / "addresses.json").unlink(missing_ok=True)
 
 
-def running(data_dir: Path) -> Addresses | None:
-    """What ``up`` wrote, where it still runs."""
-    path = data_dir / "run" / "addresses.json"
+def _read(data_dir: Path) -> Addresses | None:
     try:
-        addresses = Addresses.model_validate_json(path.read_text())
+        return Addresses.model_validate_json((data_dir / "run" / "addresses.json").read_text())
     except (FileNotFoundError, ValueError):
         return None
-    return addresses if is_alive(addresses.pid) else None
+
+
+def running(data_dir: Path) -> Addresses | None:
+    """What ``up`` wrote, where it still runs."""
+    found = _read(data_dir)
+    return found if found and is_alive(found.pid) and _is_locked(data_dir) else None
 
 
 def blob_root(settings: Settings) -> str:
@@ -86,49 +148,48 @@ def blob_root(settings: Settings) -> str:
     return settings.blobs or (settings.data_dir.absolute() / "blobs").as_uri()
 
 
-def resolve(settings: Settings) -> Addresses:
-    """Where Kafka, Milvus and the blobs are. Raises ``NotRunning``."""
+def resolve(settings: Settings, *, needs_store: bool = True) -> Addresses:
+    """Where Kafka, Milvus and the blobs are. Raises ``NotRunning``.
+
+    Who only publishes and asks needs no store: its address may then be empty.
+    """
     found = running(settings.data_dir)
     kafka = settings.kafka or (found.kafka if found else "")
     milvus = settings.milvus or (found.milvus if found else "")
-    if not kafka or not milvus:
-        raise NotRunning(
-            f"nothing runs on {settings.data_dir}",
-            hint="start it with `sensorium up`, or set SENSORIUM_KAFKA and SENSORIUM_MILVUS",
-        )
-    ready = bool(found and found.ready) or bool(settings.kafka)
-    return Addresses(kafka=kafka, milvus=milvus, blobs=blob_root(settings), pid=found.pid if found else 0, ready=ready)
+    if not kafka or (needs_store and not milvus):
+        names = "SENSORIUM_KAFKA and SENSORIUM_MILVUS" if needs_store else "SENSORIUM_KAFKA"
+        raise NotRunning(f"nothing runs on {settings.data_dir}", hint=f"start it with `sensorium up`, or set {names}")
+    here = found or _NOBODY
+    return here.model_copy(
+        update={
+            "kafka": kafka,
+            "milvus": milvus,
+            "blobs": settings.blobs or here.blobs or blob_root(settings),
+            # Workers on other machines are not waited for: their topics keep what is published.
+            "ready": here.ready or kafka != here.kafka,
+        }
+    )
 
 
 async def wait_ready(settings: Settings, timeout_s: float = 60.0) -> Addresses:
-    """Wait until ``up`` says that all stages are ready. Raises ``NotRunning`` after ``timeout_s``.
-
-    Workers on other machines are not waited for: their topics keep what is published.
-    """
-    deadline = time.monotonic() + timeout_s
+    """Wait until ``up`` says that everything is ready. Raises ``NotRunning`` where it is not after ``timeout_s``."""
+    started = time.monotonic()
     while True:
+        waited = time.monotonic() - started
         try:
-            addresses = resolve(settings)
+            addresses = resolve(settings, needs_store=False)
         except NotRunning:
-            if time.monotonic() > deadline or not _is_starting(settings.data_dir):
+            if waited > min(GRACE_S, timeout_s):
                 raise
         else:
             if addresses.ready:
                 return addresses
-            if time.monotonic() > deadline:
+            if waited > timeout_s:
                 raise NotRunning(
                     f"the workers of {settings.data_dir} were not ready after {timeout_s:.0f} s",
-                    hint="`sensorium status` shows which stage is missing; its log is in <data_dir>/logs",
+                    hint=f"`sensorium status` shows which is missing; the logs are in {settings.data_dir / 'logs'}",
                 )
         await asyncio.sleep(POLL_S)
-
-
-def _is_starting(data_dir: Path) -> bool:
-    """Whether ``up`` runs but has not said yet where."""
-    try:
-        return is_alive(int((data_dir / "run" / "up.pid").read_text()))
-    except (FileNotFoundError, ValueError):
-        return False
 
 
 def write_worker(data_dir: Path, state: WorkerState) -> None:
@@ -158,9 +219,10 @@ def is_alive(pid: int) -> bool:
         return False
     try:
         os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except PermissionError:  # another user's process
+        return True
     except ProcessLookupError:
         return False
-    except PermissionError:
-        return True
-    stat = Path(f"/proc/{pid}/stat")
-    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:  # it has just ended, or this system has no /proc
+        return not Path("/proc/self").exists()

@@ -149,14 +149,12 @@ class Shell:
         async with self._changed:
             self._in_flight = 0
             self._changed.notify_all()
-            while not self._queue:
-                await self._changed.wait_for(lambda: self._queue or self._closing)
-                if self._closing:
-                    return []
-                if len(self._queue) < self.batch_size and self._batch_wait_s:
-                    with suppress(TimeoutError):  # the moment is over: what is there is the batch
-                        async with asyncio.timeout(self._batch_wait_s):
-                            await self._changed.wait_for(lambda: len(self._queue) >= self.batch_size or self._closing)
+            await self._changed.wait_for(lambda: self._queue or self._closing)
+            if len(self._queue) < self.batch_size and self._batch_wait_s:
+                with suppress(TimeoutError):  # the moment is over: what is there is the batch
+                    async with asyncio.timeout(self._batch_wait_s):
+                        await self._changed.wait_for(lambda: len(self._queue) >= self.batch_size or self._closing)
+                await self._changed.wait_for(lambda: self._queue or self._closing)  # a release may have emptied it
             batch = [self._queue.popleft() for _ in range(min(len(self._queue), self.batch_size))]
             self._in_flight = len(batch)
             self._queued_bytes -= sum(received.record.size for received in batch)
@@ -171,7 +169,9 @@ class Shell:
                 pending[position] = _Open(received, decode(received.record))
             except InvalidEvent as error:
                 await self._refuse(received, None, error)
-        with structlog.contextvars.bound_contextvars(stage=self.stage.name, **_ids(pending.values())):
+        with structlog.contextvars.bound_contextvars(
+            stage=self.stage.name, **_ids(item.event for item in pending.values())
+        ):
             async for attempt in stamina.retry_context(
                 on=TransientError, attempts=self._retries, timeout=None, wait_initial=0.2, wait_max=20.0
             ):
@@ -180,7 +180,7 @@ class Shell:
                         metrics.retried(self.stage.name, len(pending))
                     await self._process(pending)
         for item in pending.values():
-            log.info("event.done", stage=self.stage.name, **_ids([item]))
+            log.info("event.done", stage=self.stage.name, **_ids([item.event]))
 
     async def _process(self, pending: Pending) -> None:
         """One attempt at what is pending; a refused event leaves ``pending``, so that it is refused once only."""
@@ -233,7 +233,7 @@ class Shell:
             about=letter.about,
             error=letter.error,
             reason=error.reason,
-            trace_id=letter.trace.traceparent[3:35],
+            **_ids([event] if event else []),
         )
         deliveries = [await self._send(letter)]
         if isinstance(event, QueryEvent):
@@ -253,11 +253,10 @@ class Shell:
             await delivery
 
 
-def _ids(items: Iterable[_Open]) -> dict[str, str]:
+def _ids(events: Iterable[Event]) -> dict[str, str]:
     """What a log line names: documents, queries and traces, the first few of them."""
     ids: dict[str, list[str]] = {}
-    for item in items:
-        event = item.event
+    for event in events:
         if isinstance(event, DocumentEvent):
             ids.setdefault("document_id", []).append(event.document_id)
         elif isinstance(event, QueryEvent):

@@ -28,9 +28,8 @@ from workers.stage import Stage
 
 if TYPE_CHECKING:
     from workers.models.profiles import Models
-    from workers.store.parts import PartsStore
-
     from workers.store.blobs import BlobStore
+    from workers.store.parts import PartsStore
     from workers.store.vectors import MilvusStore
 
 
@@ -87,12 +86,18 @@ def group_id(stage: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class StageSpec:
-    """One stage. Ingestion is ``is_ingestion``: it gives way to queries for the cores."""
+    """One stage. Ingestion is ``is_ingestion``: it gives way to queries for the cores.
+
+    A batch is acknowledged as a whole, so that ``most`` bounds what a crash repeats. Only a stage that works on many
+    events at once, ``is_batching``, waits for more of them; every other one takes what is there.
+    """
 
     name: str
     topic: Topic
     build: Callable[[Resources], Stage]
+    most: int = 8
     is_ingestion: bool = False
+    is_batching: bool = False
 
 
 def _extract(resources: Resources) -> Stage:
@@ -143,12 +148,12 @@ STAGES: dict[str, StageSpec] = {
     spec.name: spec
     for spec in (
         StageSpec("extract", MEDIA_RECEIVED, _extract, is_ingestion=True),
-        StageSpec("embed", CHUNKS_EXTRACTED, _embed, is_ingestion=True),
-        StageSpec("index", CHUNKS_EMBEDDED, _index, is_ingestion=True),
+        StageSpec("embed", CHUNKS_EXTRACTED, _embed, most=1024, is_ingestion=True, is_batching=True),
+        StageSpec("index", CHUNKS_EMBEDDED, _index, most=1024, is_ingestion=True, is_batching=True),
         StageSpec("retrieve", QUERIES_ASKED, _retrieve),
         StageSpec("rerank", QUERIES_RETRIEVED, _rerank),
         StageSpec("refine", QUERIES_RERANKED, _refine),
-        StageSpec("generate", QUERIES_REFINED, _generate),
+        StageSpec("generate", QUERIES_REFINED, _generate, most=1),
     )
 }
 """In the order of the data flow."""

@@ -1,8 +1,10 @@
 """``sensorium up``: broker, store and all workers on this machine, in the foreground.
 
 Worker processes start at the same time as the broker and the store, for their imports take longer; they are told the
-ports beforehand. A worker that crashes starts again with backoff; one that keeps crashing ends everything, loudly.
-SIGTERM or SIGINT ends the workers first, which drain and commit, then the store, then the broker.
+ports beforehand. What ends by itself starts again with backoff; what keeps ending ends everything, loudly. SIGTERM or
+SIGINT ends the workers first, which drain and commit, then the store, then the broker; a second one kills them.
+
+A broker or a store that the settings name is used, and none is started.
 """
 
 from __future__ import annotations
@@ -13,22 +15,26 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
-from typing import Literal
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, Protocol
 
+import stamina
 import structlog
 
 from streams import runtime
 from streams.admin import ensure_topics
 from streams.broker import start_tansu
-from streams.child import Child, ChildFailed, free_port
+from streams.child import Child, ChildFailed, free_ports
+from streams.environment import worker_environment
 from streams.kafka_java import start_kafka
 from streams.milvus_server import start_milvus
 from streams.runtime import Addresses
 from streams.settings import Settings
 from streams.stages import STAGES
+from workers.errors import TransientError
 
 log = structlog.get_logger()
 
@@ -38,160 +44,265 @@ Group = tuple[str, ...]
 GROUPS: tuple[Group, ...] = (("extract",), ("embed", "index"), ("retrieve", "rerank", "refine"), ("generate",))
 """Stages that share a process: as few as memory wants, as many as isolation and the cores want."""
 
-QUICK_CRASH_S = 30.0
-MAX_QUICK_CRASHES = 5
+BROKER, STORE = "broker", "store"
+TOPICS_PATIENCE_S = 30.0
+SERVER_STOP_S = 30.0
 POLL_S = 0.1
 
 
-@dataclass
-class _Worker:
-    """One worker process and its history."""
+class OnEvent(Protocol):
+    """Told what happens: ``broker.started``, ``store.started``, ``stage.ready``, ``up.ready`` (all with ``seconds``),
+    ``up.not_ready``, ``process.ended``, ``broker.topics_lost``, ``up.stopping``, ``up.stopped``."""
 
-    group: Group
-    child: Child
-    started: float = field(default_factory=time.monotonic)
-    quick_crashes: int = 0
+    def __call__(self, event: str, /, **facts: object) -> None:
+        """``event`` has happened."""
+
+
+def log_event(event: str, /, **facts: object) -> None:
+    """Into the log; trouble as warnings."""
+    is_trouble = event in ("process.ended", "broker.topics_lost", "up.not_ready")
+    (log.warning if is_trouble else log.info)(event, **facts)
+
+
+@dataclass(frozen=True, slots=True)
+class RestartPolicy:
+    """How long to wait before a process that has ended starts again, and when to give up."""
+
+    quick_s: float = 30.0
+    most_quick: int = 5
+    first_pause_s: float = 0.2
+    longest_pause_s: float = 10.0
+
+    def pause_s(self, quick_ends: int) -> float:
+        """Doubles with each quick end in a row; random within a factor of two, so that no two march in step."""
+        longest = min(self.longest_pause_s, self.first_pause_s * 2.0 ** (quick_ends - 1))
+        return longest * (0.5 + random.random() / 2)  # noqa: S311  # no secret
+
+
+def worker_command(group: Group) -> list[str]:
+    """The command line of a worker process."""
+    return [sys.executable, "-m", "streams", "worker", *(word for stage in group for word in ("--stage", stage))]
 
 
 class Supervisor:
     """Starts and watches everything of one data folder."""
 
-    def __init__(self, settings: Settings, *, broker: Broker = "tansu", groups: Sequence[Group] = GROUPS) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        broker: Broker = "tansu",
+        groups: Sequence[Group] = GROUPS,
+        on_event: OnEvent = log_event,
+        command: Callable[[Group], list[str]] = worker_command,
+        policy: RestartPolicy = RestartPolicy(),
+    ) -> None:
         self._settings = settings
         self._data_dir = settings.data_dir.absolute()
         self._broker = broker
-        self._groups = tuple(groups)
-        self._workers: list[_Worker] = []
+        self._groups = dict(zip(_names(groups), groups, strict=True))
+        self._on_event = on_event
+        self._command = command
+        self._policy = policy
+        self._children: dict[str, Child] = {}
         self._addresses = Addresses(kafka="", milvus="", blobs="")
+        self._have_topics = False
+        self._lock = -1
+        self._started = 0.0
 
     async def run(self, stop: asyncio.Event) -> int:
-        """Run until ``stop`` is set, or something ends that must not; the exit code."""
-        if found := runtime.running(self._data_dir):
-            raise ChildFailed(
-                f"{self._data_dir} is in use by process {found.pid}", hint="stop it, or choose another --data-dir"
-            )
-        started = time.monotonic()
-        runtime.write_atomically(runtime.run_dir(self._data_dir) / "up.pid", str(os.getpid()))
-        async with AsyncExitStack() as stack:
-            stack.callback(runtime.forget_addresses, self._data_dir)
-            stack.push_async_callback(self._stop_workers)
-            servers = await self._start(stack)
-            watch = asyncio.create_task(self._watch(servers))
-            ready = asyncio.create_task(self._announce(started))
+        """Run until ``stop`` is set; 0. Raises ``SensoriumError`` where something cannot run or keeps ending."""
+        async with runtime.exclusive(self._data_dir) as self._lock:
+            self._started = time.monotonic()
+            self._choose_addresses()
+            supervising = asyncio.create_task(self._supervise())
             stopping = asyncio.create_task(stop.wait())
             try:
-                await asyncio.wait((watch, stopping), return_when=asyncio.FIRST_COMPLETED)
-                if watch.done():
-                    watch.result()
+                await asyncio.wait((supervising, stopping), return_when=asyncio.FIRST_COMPLETED)
+                if supervising.done():
+                    supervising.result()
             finally:
-                for task in (watch, ready, stopping):
+                self._on_event("up.stopping")
+                for task in (supervising, stopping):
                     task.cancel()
-            log.info("up.stopping")
+                await asyncio.gather(supervising, stopping, return_exceptions=True)
+                await self._stop()
+        self._on_event("up.stopped")
         return 0
 
-    async def _start(self, stack: AsyncExitStack) -> list[Child]:
-        """Everything at once; the workers wait for broker and store by themselves."""
-        kafka_port, milvus_port = free_port(), free_port()
+    def kill(self) -> None:
+        """End all children at once, without draining."""
+        for child in self._children.values():
+            child.kill()
+
+    def _choose_addresses(self) -> None:
+        for worker in runtime.workers(self._data_dir):
+            runtime.forget_worker(self._data_dir, worker.pid)  # of an earlier run: the lock is ours
+        kafka_port, milvus_port = free_ports(2)
         self._addresses = Addresses(
-            kafka=f"127.0.0.1:{kafka_port}",
-            milvus=f"http://127.0.0.1:{milvus_port}",
+            kafka=self._settings.kafka or f"127.0.0.1:{kafka_port}",
+            milvus=self._settings.milvus or f"http://127.0.0.1:{milvus_port}",
             blobs=runtime.blob_root(self._settings),
             pid=os.getpid(),
+            started_ms=time.time_ns() // 1_000_000,
         )
-        start_broker = start_tansu if self._broker == "tansu" else start_kafka
-        starting = [
-            asyncio.create_task(start_broker(self._data_dir, port=kafka_port)),
-            asyncio.create_task(start_milvus(self._data_dir, port=milvus_port)),
-        ]
-        self._workers = [_Worker(group, await self._spawn(group)) for group in self._groups]
-        servers: list[Child] = []
-        results = await asyncio.gather(*starting, return_exceptions=True)
-        for result in results:
-            if not isinstance(result, BaseException):
-                stack.push_async_callback(result[0].stop)
-                servers.append(result[0])
-        stack.push_async_callback(self._stop_workers)  # before the servers
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-        await ensure_topics(self._addresses.kafka)
+        self._say(ready=False)
+
+    def _say(self, *, ready: bool) -> None:
+        pids = {name: child.pid for name, child in self._children.items()}
+        self._addresses = self._addresses.model_copy(update={"pids": pids, "ready": ready})
         runtime.write_addresses(self._data_dir, self._addresses)
-        log.info("up.started", kafka=self._addresses.kafka, milvus=self._addresses.milvus, broker=self._broker)
-        if self._broker == "tansu":
-            log.info("up.in_memory", note="topics end with this process, the index stays; --broker kafka keeps both")
-        return servers
 
-    async def _spawn(self, group: Group) -> Child:
-        command = [sys.executable, "-m", "streams", "worker"]
-        for stage in group:
-            command += ["--stage", stage]
-        threads = str(self._settings.threads or min(4, os.cpu_count() or 1))
-        env = {
-            "SENSORIUM_DATA_DIR": str(self._data_dir),
-            "SENSORIUM_KAFKA": self._addresses.kafka,
-            "SENSORIUM_MILVUS": self._addresses.milvus,
-            "SENSORIUM_BLOBS": self._addresses.blobs,
-            "OMP_NUM_THREADS": threads,
-            "TOKENIZERS_PARALLELISM": "false",
-        }
-        name = "-".join(group)
-        return await Child.start(f"worker {name}", command, log=self._data_dir / "logs" / f"{name}.log", env=env)
-
-    async def _announce(self, started: float) -> None:
-        """Write that everything is ready once every stage has a ready worker."""
-        wanted = {stage for group in self._groups for stage in group}
-        while wanted:
-            states = runtime.workers(self._data_dir)
-            if wanted <= {stage for worker in states if worker.state == "ready" for stage in worker.stages}:
-                break
-            await asyncio.sleep(POLL_S)
-        runtime.write_addresses(self._data_dir, self._addresses.model_copy(update={"ready": True}))
-        log.info("up.ready", seconds=round(time.monotonic() - started, 1))
-
-    async def _watch(self, servers: Sequence[Child]) -> None:
-        """Start workers again. Raises ``ChildFailed`` where broker or store ends, or a worker keeps crashing."""
-        async with asyncio.TaskGroup() as group:
-            for server in servers:
-                group.create_task(self._must_live(server))
-            for worker in self._workers:
-                group.create_task(self._keep_alive(worker))
-
-    async def _must_live(self, server: Child) -> None:
-        code = await server.wait()
-        raise ChildFailed(f"{server.name} ended with {code}: {server.last_words()}", hint=f"its log is {server.log}")
-
-    async def _keep_alive(self, worker: _Worker) -> None:
-        while True:
-            code = await worker.child.wait()
-            lived = time.monotonic() - worker.started
-            worker.quick_crashes = worker.quick_crashes + 1 if lived < QUICK_CRASH_S else 1
-            if worker.quick_crashes > MAX_QUICK_CRASHES:
-                raise ChildFailed(
-                    f"{worker.child.name} keeps ending ({code}): {worker.child.last_words()}",
-                    hint=f"its log is {worker.child.log}",
+    async def _supervise(self) -> None:
+        """Everything at once; the workers wait for broker and store by themselves."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number, name in enumerate(self._groups):
+                    group.create_task(self._keep(name, partial(self._start_worker, name, number)))
+                group.create_task(
+                    self._ensure_topics() if self._settings.kafka else self._keep(BROKER, self._start_broker)
                 )
-            log.warning("worker.ended", worker=worker.child.name, code=code, log=str(worker.child.log))
-            await asyncio.sleep(min(10.0, 0.2 * 2**worker.quick_crashes) * random.uniform(0.5, 1.0))  # noqa: S311  # jitter
-            worker.child = await self._spawn(worker.group)
-            worker.started = time.monotonic()
+                if not self._settings.milvus:
+                    group.create_task(self._keep(STORE, self._start_store))
+                group.create_task(self._tell_ready())
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from failures
+
+    async def _keep(self, name: str, start: Callable[[], Awaitable[Child]]) -> None:
+        """Start it, and again whenever it ends. Raises ``ChildFailed`` where it keeps ending."""
+        quick_ends = 0
+        while True:
+            child = await start()
+            code = await child.wait()
+            lived_s = time.monotonic() - child.started
+            quick_ends = quick_ends + 1 if lived_s < self._policy.quick_s else 1
+            last_words, hint = child.last_words(), f"its log is {child.log}"
+            if quick_ends > self._policy.most_quick:
+                raise ChildFailed(f"{child.name} keeps ending ({code}): {last_words}", hint=hint)
+            self._on_event("process.ended", name=child.name, code=code, last_words=last_words, log=str(child.log))
+            await asyncio.sleep(self._policy.pause_s(quick_ends))
+
+    async def _start_worker(self, name: str, number: int) -> Child:
+        if last := self._children.get(name):
+            runtime.forget_worker(self._data_dir, last.pid)
+        group = self._groups[name]
+        child = Child.start(
+            f"worker {name}",
+            self._command(group),
+            log=self._data_dir / "logs" / f"{name}.log",
+            env=worker_environment(self._settings, self._addresses, number),
+            keep_open=(self._lock,),
+        )
+        self._children[name] = child
+        return child
+
+    async def _start_broker(self) -> Child:
+        is_first = BROKER not in self._children
+        self._have_topics = False
+        start = start_tansu if self._broker == "tansu" else start_kafka
+        port = int(self._addresses.kafka.rpartition(":")[2])
+        child, _ = await start(self._data_dir, port=port, keep_open=(self._lock,))
+        self._children[BROKER] = child
+        self._on_event("broker.started", kafka=self._addresses.kafka, broker=self._broker, seconds=self._seconds())
+        await self._ensure_topics()
+        if not is_first:
+            if self._broker == "tansu":
+                self._on_event("broker.topics_lost", hint="publish again what was not searchable yet")
+            await self._stop_workers()  # they start again, with consumers that know nothing of the old broker
+        return child
+
+    async def _ensure_topics(self) -> None:
+        async for attempt in stamina.retry_context(
+            on=TransientError,
+            attempts=None,
+            timeout=TOPICS_PATIENCE_S,
+            wait_initial=0.05,
+            wait_max=1.0,
+            wait_jitter=0.1,
+        ):
+            with attempt:
+                await ensure_topics(self._addresses.kafka)
+        self._have_topics = True
+
+    async def _start_store(self) -> Child:
+        port = int(self._addresses.milvus.rpartition(":")[2])
+        child, _ = await start_milvus(self._data_dir, port=port, keep_open=(self._lock,))
+        self._children[STORE] = child
+        self._on_event("store.started", milvus=self._addresses.milvus, seconds=self._seconds())
+        return child
+
+    async def _tell_ready(self) -> None:
+        """Write whether every stage has a ready worker, as often as that changes."""
+        wanted = {stage for group in self._groups.values() for stage in group}
+        known: set[str] = set()
+        while True:
+            states = [worker for worker in runtime.workers(self._data_dir) if worker.state == "ready"]
+            ready = {stage for worker in states for stage in worker.stages}
+            for stage in sorted(ready - known):
+                self._on_event("stage.ready", stage=stage, seconds=self._seconds())
+            known = ready
+            has_store = bool(self._settings.milvus) or self._runs(STORE)
+            is_ready = self._have_topics and has_store and wanted <= ready
+            if is_ready != self._addresses.ready:
+                self._on_event("up.ready" if is_ready else "up.not_ready", seconds=self._seconds())
+                self._say(ready=is_ready)
+            await asyncio.sleep(POLL_S)
+
+    def _runs(self, name: str) -> bool:
+        return name in self._children and self._children[name].returncode is None
+
+    def _seconds(self) -> float:
+        return round(time.monotonic() - self._started, 2)
+
+    async def _stop(self) -> None:
+        """Workers, then the store, then the broker."""
+        await self._stop_workers()
+        for name in (STORE, BROKER):
+            if child := self._children.get(name):
+                await child.stop(SERVER_STOP_S)
+        runtime.forget_addresses(self._data_dir)
 
     async def _stop_workers(self) -> None:
-        timeout = self._settings.drain_timeout_s + 5.0
-        await asyncio.gather(*(worker.child.stop(timeout) for worker in self._workers))
-        for worker in self._workers:
-            runtime.forget_worker(self._data_dir, worker.child.pid)
+        timeout_s = self._settings.drain_timeout_s + 5.0
+        workers = [self._children[name] for name in self._groups if name in self._children]
+        await asyncio.gather(*(worker.stop(timeout_s) for worker in workers))
+        for worker in workers:
+            runtime.forget_worker(self._data_dir, worker.pid)
 
 
-async def up(settings: Settings, *, broker: Broker = "tansu", groups: Sequence[Group] = GROUPS) -> int:
-    """Run until SIGTERM or SIGINT; the exit code. Raises ``ChildFailed`` where something cannot run.
+def _names(groups: Sequence[Group]) -> list[str]:
+    """A name for each group; the second process of the same stages gets a number."""
+    seen: Counter[Group] = Counter()
+    names = []
+    for group in groups:
+        seen[group] += 1
+        names.append("-".join(group) + (f"-{seen[group]}" if seen[group] > 1 else ""))
+    return names
 
-    ``groups`` says which stages share a process; without any, only the broker and the store run.
+
+async def up(
+    settings: Settings, *, broker: Broker = "tansu", groups: Sequence[Group] = GROUPS, on_event: OnEvent = log_event
+) -> int:
+    """Run until SIGTERM or SIGINT; the exit code. Raises ``SensoriumError`` where something cannot run.
+
+    ``groups`` says which stages share a process; a group that stands twice runs twice. Without any, only the broker and
+    the store run.
     """
     unknown = {stage for group in groups for stage in group} - STAGES.keys()
     if unknown:
         raise ValueError(f"no stages: {', '.join(sorted(unknown))}")
+    supervisor = Supervisor(settings, broker=broker, groups=groups, on_event=on_event)
     stop = asyncio.Event()
+
+    def on_signal() -> None:
+        supervisor.kill() if stop.is_set() else stop.set()
+
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    return await Supervisor(settings, broker=broker, groups=groups).run(stop)
+    signals = (signal.SIGTERM, signal.SIGINT)
+    for number in signals:
+        loop.add_signal_handler(number, on_signal)
+    try:
+        return await supervisor.run(stop)
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)

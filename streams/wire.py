@@ -131,16 +131,28 @@ def _binary(headers: dict[str, bytes], record: Record) -> tuple[dict[str, Any], 
     # Without its key: keys that are not UTF-8 must not make the event unreadable here.
     message = kafka.KafkaMessage(headers=ours, key=None, value=record.value or b"")
     try:
-        event = kafka.from_binary(message, _Bytes(), CloudEvent)
+        event = kafka.from_binary(message, _Bytes(), _strict)
     except (CloudEventValidationError, ValueError, OverflowError) as error:
         raise InvalidEvent(f"the CloudEvents headers are wrong: {error}", hint=_HINT) from error
     return event.get_attributes(), record.value or b""
 
 
+def _strict(attributes: dict[str, Any], data: Any) -> CloudEvent:
+    """The library fills in what is missing; an id of its own and the time of reading are worse than none."""
+    for name in ("id", "source", "type", "specversion"):
+        if name not in attributes:
+            raise InvalidEvent(f"the CloudEvents attribute {name!r} is missing", hint=_HINT)
+    has_time = "time" in attributes
+    event = CloudEvent(attributes, data)
+    if not has_time:
+        del event.get_attributes()["time"]
+    return event
+
+
 def _structured(record: Record) -> tuple[dict[str, Any], bytes]:
     message = kafka.KafkaMessage(headers={}, key=None, value=record.value or b"")
     try:
-        event = kafka.from_structured(message, JSONFormat(), CloudEvent)
+        event = kafka.from_structured(message, JSONFormat(), _strict)
     except RecursionError:
         raise InvalidEvent("the structured CloudEvent is nested too deeply", hint=_HINT) from None
     except (CloudEventValidationError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:

@@ -14,7 +14,6 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 
-import faust
 import stamina
 import structlog
 
@@ -44,16 +43,16 @@ class _StageProcess:
         self.shell = Shell(
             self.stage,
             publisher.send,
-            batch_size=settings.batch_size,
-            batch_wait_s=settings.batch_wait_ms / 1000,
+            batch_size=min(settings.batch_size, spec.most),
+            batch_wait_s=settings.batch_wait_ms / 1000 if spec.is_batching else 0,
             retries=settings.retries,
         )
         self.app = build_app(spec.topic, self.shell, settings, resources.addresses.kafka)
         self.joined = asyncio.Event()
-        self._hold_signal_handler = self._on_assigned  # Faust keeps weak references
-        self.app.on_partitions_assigned.connect(self._hold_signal_handler)
+        self.app.on_partitions_assigned.connect(self._on_assigned)
 
-    async def _on_assigned(self, app: faust.App, assigned: object = None, **kwargs: object) -> None:
+    async def _on_assigned(self, *_: object, **__: object) -> None:
+        """The group has settled; with more workers than partitions some of them have none."""
         self.joined.set()
 
     async def start(self) -> None:

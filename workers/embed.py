@@ -9,7 +9,7 @@ there is nothing to find it by. Refuses with ``InvalidEvent`` an event whose med
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -92,7 +92,7 @@ class EmbedStage:
     async def stop(self) -> None:
         """Nothing to release."""
 
-    async def process(self, batch: Sequence[Event]) -> AsyncIterator[Output]:
+    async def process(self, batch: Sequence[Event]) -> AsyncGenerator[Output, None]:
         events = [_extracted(event) for event in batch]
         jobs = [job for origin, event in enumerate(events) for job in self._jobs(origin, event)]
         found: dict[Place, Embedding | InvalidEvent] = {}

@@ -8,7 +8,7 @@ store is away.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -117,7 +117,7 @@ class IndexStage:
         """Disconnect from the store."""
         await self._store.stop()
 
-    async def process(self, batch: Sequence[Event]) -> AsyncIterator[Output]:
+    async def process(self, batch: Sequence[Event]) -> AsyncGenerator[Output, None]:
         good: dict[int, tuple[ChunksEmbedded, list[Row]]] = {}
         for origin, event in enumerate(batch):
             try:

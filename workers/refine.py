@@ -44,7 +44,7 @@ class RefineStage:
     async def stop(self) -> None:
         """Nothing to release."""
 
-    async def process(self, batch: Sequence[Event]) -> AsyncIterator[Output]:
+    async def process(self, batch: Sequence[Event]) -> AsyncGenerator[Output, None]:
         for origin, event in enumerate(batch):
             query = expect(event, QueryReranked)
             strong = worth_refining(query.candidates, query.asked.limit)

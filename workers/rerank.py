@@ -19,7 +19,7 @@ from workers.arrays import unpack
 from workers.hits import Clock, ranked, wall_clock
 from workers.late_interaction import late_scores, weightiest
 from workers.models.base import Parts
-from workers.relevance import Signals, relevance, word_scores
+from workers.relevance import Signals, is_asked_for, relevance, word_scores
 from workers.stage import Output
 
 E = TypeVar("E", bound=Event)
@@ -48,7 +48,7 @@ class RerankStage:
     async def stop(self) -> None:
         """Nothing to release."""
 
-    async def process(self, batch: Sequence[Event]) -> AsyncIterator[Output]:
+    async def process(self, batch: Sequence[Event]) -> AsyncGenerator[Output, None]:
         for origin, event in enumerate(batch):
             query = expect(event, QueryRetrieved)
             parts = await parts_of(self._parts, query.candidates)
@@ -73,7 +73,9 @@ def rerank(vectors: QueryVectors, candidates: Sequence[Candidate], parts: Sequen
     query, weights = weightiest(unpack(vectors.parts), unpack(vectors.weights))
     late = late_scores(query, weights, parts)
     dense = unpack(vectors.dense)
-    words = word_scores(vectors.text, [candidate.item.search_text for candidate in candidates])
+    words = word_scores(
+        vectors.text or " ".join(vectors.labels), [candidate.item.search_text for candidate in candidates]
+    )
     scored = []
     for position, candidate in enumerate(candidates):
         signals = Signals(
@@ -81,6 +83,7 @@ def rerank(vectors: QueryVectors, candidates: Sequence[Candidate], parts: Sequen
             late=float(late[position]),
             dense=float(np.max(dense @ unpack(candidate.item.vector))) if len(dense) else 0.0,
             words=words[position],
+            kind=is_asked_for(vectors.text, candidate.item.chunk),
         )
         score = relevance(signals)
         scores = {

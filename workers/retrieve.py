@@ -7,7 +7,7 @@ a question without a usable part; raises ``TransientError`` where the store is a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -81,7 +81,7 @@ class RetrieveStage:
         """Disconnect from the store."""
         await self._store.stop()
 
-    async def process(self, batch: Sequence[Event]) -> AsyncIterator[Output]:
+    async def process(self, batch: Sequence[Event]) -> AsyncGenerator[Output, None]:
         answers = await asyncio.gather(*(self._retrieve(_asked(event)) for event in batch))
         for origin, answer in enumerate(answers):
             yield Output(origin, answer)

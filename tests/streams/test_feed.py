@@ -216,6 +216,8 @@ async def test_what_can_be_no_feed_and_what_makes_no_sense(tmp_path: Path) -> No
         await run(Client(), str(tmp_path / "missing.mp4"))
     with pytest.raises(InvalidMedia, match="Protocol not found"):
         await run(Client(), "nosuch://admin:hunter2@host")
+    with pytest.raises(InvalidMedia, match="without gdigrab devices"):
+        await run(Client(), "gdigrab://desktop")
     with pytest.raises(SensoriumError, match="does not fit"):
         await run(Client(), "udp://127.0.0.1:1", overlap_s=2)
 

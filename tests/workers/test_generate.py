@@ -14,7 +14,7 @@ from schemas.answers import AnswerEvent, AnswerFailed, AnswerFinished, AnswerSta
 from schemas.chunks import Channel
 from schemas.media import Modality
 from schemas.queries import Evidence, QueryRefined
-from tests.workers.made import asked, evidence
+from tests.workers.toy_space import asked, evidence
 from workers.errors import LimitExceeded, TransientError
 from workers.generate import GenerateStage, form_for
 from workers.generation.wording import ABSTENTION

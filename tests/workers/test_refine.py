@@ -14,7 +14,7 @@ from schemas.base import Event
 from schemas.chunks import Channel, Chunk, OcrLine, PartsRef, Word
 from schemas.media import BlobRef, Modality
 from schemas.queries import Candidate, Evidence, QueryRefined, QueryReranked
-from tests.workers.made import PartsInMemory, asked, candidate, chunk, features, query, region, window
+from tests.workers.toy_space import PartsInMemory, asked, candidate, chunk, features, query, region, window
 from workers.extract.passages import count_tokens
 from workers.models.base import Parts
 from workers.refine import RefineStage

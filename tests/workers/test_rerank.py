@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -12,8 +13,8 @@ from schemas.base import Event, Trace
 from schemas.chunks import Channel
 from schemas.media import Modality
 from schemas.queries import Candidate, QueryReranked, QueryRetrieved
-from tests.workers.made import PartsInMemory, asked, candidate, chunk, features, query, region, window
-from workers.relevance import Signals, relevance, word_scores
+from tests.workers.toy_space import PartsInMemory, asked, candidate, chunk, features, query, region, window
+from workers.relevance import Signals, is_asked_for, relevance, word_scores
 from workers.rerank import RerankStage
 
 EXACT = candidate(chunk("exact", "The duty engineer has the number 4417 in case of faults."), 0.1)
@@ -108,11 +109,29 @@ async def test_a_chunk_without_stored_parts_stands_by_its_own_vector() -> None:
 def test_relevance_grows_with_each_signal_and_stays_in_bounds() -> None:
     weak = Signals(Channel.TEXT, late=0.3, dense=0.2, words=0.0)
     assert 0 < relevance(weak) < 0.1
-    for better in ({"late": 0.8}, {"dense": 0.7}, {"words": 1.0}):
-        changed = {"late": 0.3, "dense": 0.2, "words": 0.0, **better}
-        assert relevance(weak) < relevance(Signals(Channel.TEXT, **changed)) < 1
+    for better in (
+        replace(weak, late=0.8),
+        replace(weak, dense=0.7),
+        replace(weak, words=1.0),
+        replace(weak, kind=True),
+    ):
+        assert relevance(weak) < relevance(better) < 1
     missing = Signals(Channel.PICTURE, late=math.nan, dense=0.5, words=math.nan)
     assert 0 < relevance(missing) < 1
+
+
+@pytest.mark.parametrize(
+    ("question", "found", "is_asked"),
+    [
+        ("Which photo shows a cat?", CAT, True),
+        ("What do you hear?", BARK, True),
+        ("What do you hear?", CAT, False),
+        ("Which video shows a cat?", CAT, False),
+        ("Who is on duty?", EXACT, False),
+    ],
+)
+def test_a_question_may_name_the_kind_of_its_answer(question: str, found: Candidate, is_asked: bool) -> None:
+    assert is_asked_for(question, found.item.chunk) is is_asked
 
 
 def test_rare_words_count_more() -> None:

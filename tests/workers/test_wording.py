@@ -6,7 +6,7 @@ import pytest
 
 from schemas.chunks import Channel
 from schemas.media import Modality
-from tests.workers.made import evidence
+from tests.workers.toy_space import evidence
 from workers.generation.wording import companions, composed, stated
 
 

@@ -34,7 +34,7 @@ _BLOCKS = {
     "dt",
     "dd",
 }
-_BLANK = re.compile(r"[ \t\r\f\v\xa0]+")
+_BLANK = re.compile(r"[^\S\n]+")
 _BLANK_LINES = re.compile(r"\s*\n\s*\n\s*")
 _TAG = re.compile(r"<[A-Za-z][^<>]*")
 _MAX_ATTRIBUTES = 20_000

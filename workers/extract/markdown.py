@@ -18,6 +18,7 @@ _HIDDEN = re.compile(r"\s*<(?:script|style|template|!--|\?|!)", re.IGNORECASE)
 _LINE_END = re.compile(r"\r\n?|\n")  # as the parser counts lines
 _EMPHASIS = re.compile(r"[*_`]{1,3}|\s+#+\s*$")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
+_LONGEST_HEADING = 200
 _SEPARATOR = " > "
 
 
@@ -63,7 +64,7 @@ def _outer(text: str) -> Iterator[tuple[Token, str, int, int]]:
 
 
 def _words(heading: str) -> str:
-    return _EMPHASIS.sub("", _LINK.sub(r"\1", heading)).strip()
+    return _EMPHASIS.sub("", _LINK.sub(r"\1", heading[:_LONGEST_HEADING])).strip()
 
 
 def _title(path: list[tuple[int, str]], above: str) -> str:

@@ -1,7 +1,7 @@
 """What a document really is: its content type from its bytes, checked against the declared one.
 
-In: bytes, the declared content type, a file name. Out: one of ``ACCEPTED_TYPES``. Raises ``InvalidMedia`` for what is
-empty, not accepted (named, with a hint), or is not what it claims to be.
+In: bytes, the declared content type, a file name. Out: a content type that a reader takes. Raises ``InvalidMedia`` for
+what is empty, not accepted (named, with a hint), or is not what it claims to be.
 """
 
 from __future__ import annotations
@@ -16,11 +16,7 @@ from workers.errors import InvalidMedia
 from workers.extract.signatures import ACCEPTED, REFUSED, REFUSED_TEXT, STILL_BRANDS
 from workers.extract.text import decode
 
-TEXT_TYPES = ("text/plain", "text/markdown", "text/html")
-ACCEPTED_TYPES = frozenset({*TEXT_TYPES, *(signature.name for signature in ACCEPTED), "video/mp4"})
-ACCEPTED_WORDS = (
-    "text, Markdown, HTML, PDF, JPEG, PNG, GIF, WebP, BMP, TIFF, WAV, MP3, FLAC, AAC, Ogg, MP4, WebM, Matroska"
-)
+_ACCEPTED = "text, Markdown, HTML, PDF, JPEG, PNG, GIF, WebP, BMP, TIFF, WAV, MP3, FLAC, AAC, Ogg, MP4, WebM, Matroska"
 
 _UNSAID = {"", "application/octet-stream", "binary/octet-stream", "application/x-download", "*/*"}
 _TEXT_LIKE = re.compile(
@@ -29,15 +25,16 @@ _TEXT_LIKE = re.compile(
 _MARKDOWN_NAME = re.compile(r"\.(?:md|markdown|mdown|mkd)$", re.IGNORECASE)
 _HTML_NAME = re.compile(r"\.x?html?$", re.IGNORECASE)
 _MARKDOWN_SIGNS = (
-    re.compile(r"(?:\A|\n\s*\n)#{1,6} \S"),
+    re.compile(r"(?:\A|\n[ \t]*\n)#{1,6} \S"),
     re.compile(r"^```", re.MULTILINE),
-    re.compile(r"^\|?(?:\s*:?-{2,}:?\s*\|)+", re.MULTILINE),
-    re.compile(r"\[[^\]\n]+\]\((?:https?:|\.|/|#)[^)\s]*\)"),
+    re.compile(r"^\|?[ \t]*:?-{2,}:?[ \t]*\|", re.MULTILINE),
+    re.compile(r"\[[^\]\n]{1,200}\]\((?:https?:|\.|/|#)[^)\s]*\)"),
     re.compile(r"^[-*] \S", re.MULTILINE),
 )
-_PROLOGUE = re.compile(r"\s*(?:<\?xml[^>]*\?>\s*|<!--.*?-->\s*|<!DOCTYPE svg[^>]*>\s*)*", re.DOTALL | re.IGNORECASE)
-_HTML_START = re.compile(r"\s*(?:<!--.*?-->\s*)*<(?:!doctype html|html[\s>])", re.DOTALL | re.IGNORECASE)
-_HINT = f"publish one of: {ACCEPTED_WORDS}"
+_COMMENT = r"<!--(?:(?!-->).)*-->"  # one way to match only, or hostile pages take for ever
+_PROLOGUE = re.compile(rf"\s*(?:<\?xml[^>]*\?>\s*|{_COMMENT}\s*|<!DOCTYPE svg[^>]*>\s*)*", re.DOTALL | re.IGNORECASE)
+_HTML_START = re.compile(rf"\s*(?:{_COMMENT}\s*)*<(?:!doctype html|html[\s>])", re.DOTALL | re.IGNORECASE)
+_HINT = f"publish one of: {_ACCEPTED}"
 _log = structlog.get_logger(__name__)
 
 

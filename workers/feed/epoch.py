@@ -7,14 +7,13 @@ bad segment: it is told as dropped.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from workers.errors import InvalidMedia
 from workers.feed.clock import WallClock
 from workers.feed.cutter import Cutter, KeyFramesTooSparse
-from workers.feed.events import FeedEvent, Tell
+from workers.feed.events import Tell, happened
 from workers.feed.mux import COPYABLE, mux
 from workers.feed.packets import ClockOrigin, Cut, Kind, Packet, Segment, Track
 from workers.feed.recode import Recoder, recoder
@@ -30,6 +29,8 @@ class Carry:
     last_start_ms: int = 0
     covered_ms: int = 0
     """Up to here, wall clock, everything that came is in a segment; 0: nothing came yet."""
+    was_live: bool = False
+    """Whether a connection before was to a stream without an end."""
 
 
 class Epoch:
@@ -92,7 +93,7 @@ class Epoch:
             return
         self._recoders["video"] = recoder(self._tracks["video"])
         self._cutter = self._new_cutter()
-        self._say("recoded", f"video is encoded anew from now on: {reason}", reason=reason)
+        self._tell(happened("recoded", f"video is encoded anew from now on: {reason}", reason=reason))
         for packet in waiting:
             for ready in self._recoders["video"].recode(packet) if packet.kind == "video" else (packet,):
                 yield from self._cut(ready)
@@ -111,7 +112,8 @@ class Epoch:
         try:
             data, content_type = mux(cut, tracks, start_ms=start_ms, comment=comment)
         except InvalidMedia as error:
-            self._say("dropped", f"dropped a segment: {error.reason}", event_time_ms=start_ms, reason=error.reason)
+            text = f"dropped a segment: {error.reason}"
+            self._tell(happened("dropped", text, event_time_ms=start_ms, reason=error.reason, segments=1))
             return
         self._carry.last_start_ms, self._carry.covered_ms = start_ms, max(end_ms, self._carry.covered_ms)
         arrived_s = max(packet.arrived_s for packet in cut.packets)
@@ -129,10 +131,7 @@ class Epoch:
         missing_ms = start_ms - self._carry.covered_ms
         if self._carry.covered_ms and missing_ms > GAP_MS:
             text = f"nothing was received for {missing_ms / 1000:.1f} s"
-            self._say("gap", text, from_ms=self._carry.covered_ms, to_ms=start_ms)
+            self._tell(happened("gap", text, from_ms=self._carry.covered_ms, to_ms=start_ms))
 
     def _new_cutter(self) -> Cutter:
         return Cutter(frozenset(self._tracks), length_s=self._length_s, overlap_s=self._overlap_s)
-
-    def _say(self, kind: str, text: str, **details: str | int | float) -> None:
-        self._tell(FeedEvent(kind, text, round(time.time() * 1000), details))  # type: ignore[arg-type]

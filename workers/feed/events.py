@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -28,3 +29,8 @@ class FeedEvent:
 
 
 Tell = Callable[[FeedEvent], None]
+
+
+def happened(kind: FeedEventKind, text: str, **details: str | int | float) -> FeedEvent:
+    """The event of this moment."""
+    return FeedEvent(kind, text, round(time.time() * 1000), details)

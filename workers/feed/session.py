@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from workers.feed.epoch import Carry, Epoch
-from workers.feed.events import FeedEvent, Tell
+from workers.feed.events import Tell, happened
 from workers.feed.packets import Kind, Packet, Segment
 from workers.feed.reader import Ended, Reader
 from workers.feed.source import SILENT_S, FeedLost, Source
@@ -71,6 +71,9 @@ class Session:
             self._reader.stop()
 
     def _read(self, source: Source) -> SessionEnd:
+        if source.is_recording and self._carry.was_live:
+            return "ended"  # the broadcast is over, and what is left of it was heard already
+        self._carry.was_live = not source.is_recording
         self._heard_s = dict.fromkeys(source.tracks, self._clock())
         while not self._stop.is_set():
             try:
@@ -90,7 +93,7 @@ class Session:
         if not self.delivered:
             self.delivered = True
             tracks = " and ".join(f"{kind} ({track.codec})" for kind, track in source.tracks.items())
-            self._say("connected", f"connected to {masked(self._uri)}: {tracks}", tracks=tracks)
+            self._tell(happened("connected", f"connected to {masked(self._uri)}: {tracks}", tracks=tracks))
         last_s = self._last_s.get(packet.kind)
         if last_s is None and any(abs(packet.decode_s - other_s) > JUMP_S for other_s in self._last_s.values()):
             return  # the other track broke the time line; this one still comes from before
@@ -127,7 +130,4 @@ class Session:
 
     def _skipped(self, packets: int) -> None:
         text = f"dropped {packets} packets: this machine does not keep up with the stream"
-        self._say("dropped", text, packets=packets)
-
-    def _say(self, kind: str, text: str, **details: str | int | float) -> None:
-        self._tell(FeedEvent(kind, text, round(self._clock() * 1000), details))  # type: ignore[arg-type]
+        self._tell(happened("dropped", text, packets=packets))

@@ -116,7 +116,7 @@ def _connect(uri: str) -> InputContainer:
     timeout = (OPEN_TIMEOUT_S, read_timeout_s)
     try:
         if named := device(uri):
-            return av.open(named[1], "r", format=named[0], timeout=timeout)
+            return av.open(named[1], "r", format=_input_format(named[0]), timeout=timeout)
         address = uri if scheme(uri) else f"file:{uri}"
         return av.open(address, "r", options=options | {"format_whitelist": FORMATS}, timeout=timeout)
     except NEVER as error:
@@ -130,6 +130,14 @@ def _connect(uri: str) -> InputContainer:
         raise FeedLost(f"{masked(uri)}: {error.strerror}") from None
     except av.error.FFmpegError as error:
         raise FeedLost(f"{masked(uri)}: {_reason(error, OPEN_TIMEOUT_S)}") from None
+
+
+def _input_format(name: str) -> str:
+    """``name``, if this build of PyAV has such a device."""
+    try:
+        return av.ContainerFormat(name, "r").name.split(",")[-1]
+    except ValueError:
+        raise InvalidMedia(f"PyAV is built without {name} devices") from None
 
 
 def _reason(error: av.error.FFmpegError, timeout_s: Any) -> str:

@@ -12,7 +12,6 @@ from schemas.chunks import Box, Channel
 from schemas.media import Modality
 from schemas.queries import Evidence
 from workers.extract.draft import file_name
-from workers.extract.sounds import clock
 
 ABSTENTION = "The collection does not hold an answer to this."
 """What an answer says that abstains."""
@@ -85,6 +84,13 @@ def quotable(text: str) -> str:
     return line[:MOST_CHARS].rsplit(" ", 1)[0].rstrip(",;:") + " …"
 
 
+def timecode(ms: int) -> str:
+    """``0:05``, ``1:02:03``: as players show it."""
+    minutes, seconds = divmod(ms // 1000, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
 def _span(evidence: Evidence, start_ms: int, end_ms: int) -> str:
     """Seconds of a recording, rounded outwards; the wall clock of a live feed."""
     if _LIVE in evidence.source_uri:
@@ -92,7 +98,7 @@ def _span(evidence: Evidence, start_ms: int, end_ms: int) -> str:
             datetime.fromtimestamp((evidence.event_time_ms + after) / 1000, UTC) for after in (0, end_ms - start_ms)
         )
         return f"{begins:%Y-%m-%d %H:%M:%S}–{ends:%H:%M:%S} UTC"
-    return f"{clock(start_ms)}–{clock(end_ms + 999)}"
+    return f"{timecode(start_ms)}–{timecode(end_ms + 999)}"
 
 
 def _corner(evidence: Evidence) -> str:

@@ -119,7 +119,7 @@ def _ensure_collection(client: MilvusClient, name: str, schema: CollectionSchema
         if not client.list_indexes(name, field_name=field):
             params = client.prepare_index_params()
             params.add_index(field_name=field, **index)
-            _unless_there(client.create_index, name, params)
+            _unless_there(client.create_index, name, params, sync=False)  # loading waits for it
     client.load_collection(name)
 
 

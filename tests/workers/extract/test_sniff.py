@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from PIL import Image
 from structlog.testing import capture_logs
@@ -9,6 +11,7 @@ from structlog.testing import capture_logs
 from tests.media import SAMPLES, PdfPage, Printed, image, pdf, photo, sound, tone, video
 from workers.errors import InvalidMedia
 from workers.extract.containers import settled
+from workers.extract.html import main_text
 from workers.extract.sniff import parse_content_type, sniff
 
 PICTURE = photo(64, 64)
@@ -94,6 +97,14 @@ def test_a_refusal_names_what_it_is_and_what_to_do() -> None:
     with pytest.raises(InvalidMedia, match="ZIP archive") as caught:
         sniff(b"PK\x03\x04" + bytes(30), "application/zip")
     assert "PDF" in caught.value.hint
+
+
+def test_hostile_text_is_sniffed_at_once() -> None:
+    began = time.perf_counter()
+    for piece in ("<!---->", "\n", " ", "<!--", "|-", "[", "# \n \n", "<?xml?>"):
+        sniff((piece * 50_000 + "x").encode())
+        main_text("<p>x" + (piece * 50_000 + "x").replace("#", "<p>\u2003") + "\u2003" * 100_000)
+    assert time.perf_counter() - began < 10
 
 
 def test_parse_content_type() -> None:

@@ -171,6 +171,8 @@ def test_hostile_text_takes_no_time() -> None:
         "`" * 100_000,
         "a. " * 100_000,
         "*" * 200_000,
+        "# " + " " * 200_000 + "x",
+        "# " + "[" * 200_000,
     ):
         list(passages(text, paragraphs(text)))
         list(passages(text, markdown_blocks(text)))

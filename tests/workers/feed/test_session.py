@@ -23,13 +23,13 @@ from workers.feed.source import FeedLost, Source
 class Run:
     """A session with what it gave and told."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, carry: Carry | None = None) -> None:
         self.segments: list[Segment] = []
         self.told: list[FeedEvent] = []
         self.stop = threading.Event()
         self.session = Session(
             uri,
-            Carry(),
+            carry or Carry(),
             length_s=2,
             overlap_s=0.5,
             emit=self.segments.append,
@@ -86,6 +86,13 @@ def test_a_server_that_goes_away_and_one_that_was_never_there(tmp_path: Path) ->
 
     with pytest.raises(FeedLost, match="refused"):
         Run(server.uri).session.run()
+
+
+def test_a_broadcast_that_came_to_its_end_is_not_played_again(tmp_path: Path) -> None:
+    run = Run(str(make_media(tmp_path / "film.ts", seconds=2)), Carry(was_live=True))
+
+    assert run.session.run() == "ended"
+    assert run.segments == []
 
 
 def test_a_server_that_falls_silent_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

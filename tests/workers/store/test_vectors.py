@@ -26,7 +26,8 @@ NOTHING: Floats = np.zeros((0, DIMENSION), np.float32)
 
 
 def request(text: str = "", dense: Floats = NOTHING, **changes: Any) -> SearchRequest:
-    return SearchRequest(**{"tenant": "t", "text": text, "dense": dense, "limit": 5} | changes)
+    fields: dict[str, Any] = {"tenant": "t", "text": text, "dense": dense, "limit": 5} | changes
+    return SearchRequest(**fields)
 
 
 async def documents(store: MilvusStore, asked: SearchRequest) -> list[str]:

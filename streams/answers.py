@@ -1,0 +1,48 @@
+"""An answer stream put together: in order, each event once, superseded attempts dropped.
+
+Kafka delivers at least once, and a generation that starts again after a crash begins a new, higher attempt. A consumer
+that follows these rules sees one answer: the highest attempt counts; within it events go by ``seq``, from 0, without
+gaps; what was seen is dropped; after a terminal event nothing follows.
+"""
+
+from __future__ import annotations
+
+from schemas.answers import TERMINAL, AnswerEvent, AnswerStarted
+
+
+class AnswerAssembler:
+    """Takes events as they come and gives those that may be shown, in order."""
+
+    def __init__(self) -> None:
+        self._attempt = 0
+        self._next = 0
+        self._waiting: dict[int, AnswerEvent] = {}
+        self.finished = False
+
+    @property
+    def attempt(self) -> int:
+        """The attempt that counts."""
+        return self._attempt
+
+    def take(self, event: AnswerEvent) -> list[AnswerEvent]:
+        """The events that ``event`` makes ready. An ``AnswerStarted`` of a new attempt replaces what was shown."""
+        if self.finished or event.attempt < self._attempt:
+            return []
+        if event.attempt > self._attempt:
+            self._attempt, self._next, self._waiting = event.attempt, 0, {}
+        if event.seq >= self._next:
+            self._waiting.setdefault(event.seq, event)
+        ready = []
+        while (following := self._waiting.pop(self._next, None)) is not None:
+            ready.append(following)
+            self._next += 1
+            if isinstance(following, TERMINAL):
+                self.finished = True
+                self._waiting.clear()
+                break
+        return ready
+
+
+def replaces(event: AnswerEvent, shown_attempt: int) -> bool:
+    """Whether what was shown of an earlier attempt must be taken back before ``event`` is shown."""
+    return isinstance(event, AnswerStarted) and 0 < shown_attempt < event.attempt

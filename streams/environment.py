@@ -1,0 +1,45 @@
+"""The environment of a worker process: the settings of the one who starts it, and the bounds of its threads."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+
+from pydantic import SecretStr
+
+from streams.runtime import Addresses
+from streams.settings import Settings
+
+PREFIX = "SENSORIUM_"
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+def to_environment(settings: Settings) -> dict[str, str]:
+    """The variables that make ``Settings()`` equal to ``settings`` in another process; what is default is left out."""
+    plain = settings.model_dump(mode="json", include=settings.model_fields_set)
+    for name in plain:
+        value = getattr(settings, name)
+        if isinstance(value, SecretStr):
+            plain[name] = value.get_secret_value()
+    return {
+        f"{PREFIX}{name.upper()}": value if isinstance(value, str) else json.dumps(value)
+        for name, value in plain.items()
+    }
+
+
+def worker_environment(settings: Settings, addresses: Addresses, number: int) -> Mapping[str, str]:
+    """What the ``number``-th worker process (from 0) is told. Each gets a metrics port of its own."""
+    threads = str(settings.threads or min(4, os.cpu_count() or 1))
+    told = {
+        "data_dir": settings.data_dir.absolute(),
+        "kafka": addresses.kafka,
+        "milvus": addresses.milvus,
+        "blobs": addresses.blobs,
+        "metrics_port": settings.metrics_port + number if settings.metrics_port else 0,
+    }
+    return {
+        **to_environment(settings.model_copy(update=told)),
+        **dict.fromkeys(THREAD_VARIABLES, threads),
+        "TOKENIZERS_PARALLELISM": "false",
+    }

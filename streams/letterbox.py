@@ -1,0 +1,49 @@
+"""All dead letters of a system, and their replay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from schemas.letters import DeadLetter
+from streams.deadletters import original
+from streams.publisher import Publisher
+from streams.tail import open_consumer, to_record
+from streams.topics import DEAD_LETTERS
+from streams.wire import decode
+from workers.errors import InvalidEvent
+
+
+async def read_letters(bootstrap: str) -> list[DeadLetter]:
+    """Every dead letter that the topic still holds, oldest first. Raises ``TransientError`` where Kafka is away."""
+    consumer = await open_consumer(bootstrap, [DEAD_LETTERS])
+    letters = []
+    try:
+        ends = await consumer.end_offsets(list(consumer.assignment()))
+        starts = await consumer.beginning_offsets(list(consumer.assignment()))
+        missing = sum(end - starts[partition] for partition, end in ends.items())
+        while missing > 0:
+            for messages in (await consumer.getmany(timeout_ms=1000)).values():
+                for message in messages:
+                    missing -= 1
+                    letter = decode(to_record(message))
+                    if isinstance(letter, DeadLetter):
+                        letters.append(letter)
+    finally:
+        await consumer.stop()
+    return sorted(letters, key=lambda letter: letter.failed_ms)
+
+
+async def replay_letters(bootstrap: str, letters: Iterable[DeadLetter]) -> None:
+    """Send the original records again, in order. Raises ``InvalidEvent`` for a letter that could not keep its bytes."""
+    publisher = Publisher(bootstrap)
+    await publisher.start()
+    try:
+        for letter in letters:
+            if letter.original_value is None and letter.original_key is None:
+                raise InvalidEvent(
+                    f"the letter about {letter.about} holds no bytes: they were too many",
+                    hint=f"read them from {letter.topic}, partition {letter.partition}, offset {letter.offset}",
+                )
+            await delivered(await publisher.send_record(original(letter)))
+    finally:
+        await publisher.stop()

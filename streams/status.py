@@ -1,0 +1,94 @@
+"""The state of a system in numbers: topics, lag by stage, workers, rows, freshness."""
+
+from __future__ import annotations
+
+import statistics
+
+from pydantic import BaseModel, ConfigDict
+
+from schemas.chunks import ChunksIndexed
+from streams import runtime
+from streams.admin import stage_lag, topic_sizes
+from streams.runtime import Addresses, WorkerState
+from streams.settings import Settings
+from streams.tail import open_consumer, to_record
+from streams.topics import CHUNKS_INDEXED
+from streams.wire import decode
+
+RECENT = 200
+"""Freshness is that of so many recent batches, at most."""
+
+
+class Freshness(BaseModel):
+    """Milliseconds from the first Kafka write of a document to its rows being searchable."""
+
+    model_config = ConfigDict(frozen=True)
+
+    batches: int
+    p50_ms: float
+    p95_ms: float
+
+
+class Status(BaseModel):
+    """What ``sensorium status`` shows."""
+
+    model_config = ConfigDict(frozen=True)
+
+    addresses: Addresses
+    workers: tuple[WorkerState, ...]
+    topics: dict[str, int]
+    lag: dict[str, int]
+    rows: int
+    freshness: Freshness | None
+
+
+async def read_status(settings: Settings) -> Status:
+    """Ask everything. Raises ``NotRunning`` or ``TransientError`` that names the part that is away."""
+    addresses = runtime.resolve(settings)
+    return Status(
+        addresses=addresses,
+        workers=tuple(runtime.workers(settings.data_dir)),
+        topics=await topic_sizes(addresses.kafka),
+        lag=await stage_lag(addresses.kafka),
+        rows=await _rows(settings, addresses),
+        freshness=await _freshness(addresses.kafka),
+    )
+
+
+async def _rows(settings: Settings, addresses: Addresses) -> int:
+    from streams.stages import Resources
+
+    store = Resources(settings, addresses).store
+    await store.start()
+    try:
+        return await store.count()
+    finally:
+        await store.stop()
+
+
+async def _freshness(bootstrap: str) -> Freshness | None:
+    consumer = await open_consumer(bootstrap, [CHUNKS_INDEXED])
+    ages: list[float] = []
+    try:
+        ends = await consumer.end_offsets(list(consumer.assignment()))
+        begins = await consumer.beginning_offsets(list(consumer.assignment()))
+        share = RECENT // max(1, len(ends))
+        wanted = 0
+        for partition, end in ends.items():
+            start = max(begins[partition], end - share)
+            consumer.seek(partition, start)
+            wanted += end - start
+        while wanted > 0:
+            for messages in (await consumer.getmany(timeout_ms=1000)).values():
+                wanted -= len(messages)
+                for message in messages:
+                    event = decode(to_record(message))
+                    if isinstance(event, ChunksIndexed) and event.trace.received_ms:
+                        ages.append(event.searchable_ms - event.trace.received_ms)
+    finally:
+        await consumer.stop()
+    if not ages:
+        return None
+    ages.sort()
+    p95 = ages[min(len(ages) - 1, int(0.95 * len(ages)))]
+    return Freshness(batches=len(ages), p50_ms=statistics.median(ages), p95_ms=p95)

@@ -1,0 +1,263 @@
+"""The delivery promise on a real broker: groups, commits, redelivery, dead letters, rebalances."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import faust
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from schemas.base import Event
+from schemas.chunks import ChunksEmbedded, ChunksExtracted
+from schemas.letters import DeadLetter
+from streams.admin import ensure_topics
+from streams.app import build_app
+from streams.broker import start_tansu
+from streams.publisher import Publisher
+from streams.record import Record
+from streams.settings import Settings
+from streams.shell import Received, Shell
+from streams.stages import group_id
+from streams.topics import CHUNKS_EMBEDDED, CHUNKS_EXTRACTED, DEAD_LETTERS, Topic
+from streams.wire import decode
+from workers.errors import InvalidMedia
+from workers.stage import Output
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90)]
+
+STAGE = "embed"
+SETTINGS = Settings(session_timeout_s=4.0)
+
+
+@dataclass
+class Echo:
+    """Counts what it sees; refuses documents named ``bad``, fails at one named ``fault``."""
+
+    name: str = STAGE
+    delay_s: float = 0.0
+    seen: Counter[str] = field(default_factory=Counter)
+    batches: list[tuple[str, ...]] = field(default_factory=list)
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    async def process(self, batch: Sequence[Event]) -> AsyncGenerator[Output, None]:
+        self.batches.append(tuple(event.subject for event in batch))
+        await asyncio.sleep(self.delay_s)
+        for origin, event in enumerate(batch):
+            self.seen[event.subject] += 1
+            if event.subject == "fault":
+                raise ZeroDivisionError
+            refused = InvalidMedia("nothing to see") if event.subject == "bad" else None
+            yield Output(origin, refused or ChunksEmbedded(document_id=event.subject, version=1, event_time_ms=0))
+
+
+class Worker:
+    """A stage with its shell and its app in this process; ``kill`` is a crash, ``stop`` is orderly."""
+
+    def __init__(self, stage: Echo, publisher: Publisher, bootstrap: str, *, batch_size: int = 4) -> None:
+        self.stage = stage
+        self.shell = Shell(stage, publisher.send, batch_size=batch_size, batch_wait_s=0.05, retries=2)
+        self.app: faust.App = build_app(CHUNKS_EXTRACTED, self.shell, SETTINGS, bootstrap)
+        self.assigned: list[int] = []
+        self._joined = asyncio.Event()
+        self.app.on_partitions_assigned.connect(self._on_assigned)
+
+    async def _on_assigned(self, _: faust.App, assigned: set[TopicPartition], **__: object) -> None:
+        self.assigned = sorted(part.partition for part in assigned)
+        self._joined.set()
+
+    async def start(self) -> None:
+        await self.app.start()
+        await self._joined.wait()
+        self.run = asyncio.create_task(self.shell.run())
+
+    async def stop(self) -> None:
+        await self.shell.close()
+        await self.run
+        await self.app.stop()
+
+    async def kill(self) -> None:
+        """Leave the group without the commits that an orderly end makes."""
+        self.run.cancel()
+        await asyncio.gather(self.run, return_exceptions=True)
+        await self.app.stop()
+
+
+@pytest.fixture
+async def bootstrap(tmp_path: Path) -> AsyncIterator[str]:
+    child, address = await start_tansu(tmp_path)
+    await ensure_topics(address)
+    yield address
+    await child.stop()
+
+
+@pytest.fixture
+async def publisher(bootstrap: str) -> AsyncIterator[Publisher]:
+    publisher = Publisher(bootstrap)
+    await publisher.start()
+    yield publisher
+    await publisher.stop()
+
+
+async def publish(publisher: Publisher, *documents: str) -> None:
+    events = [ChunksExtracted(tenant="acme", document_id=name, version=1, event_time_ms=0) for name in documents]
+    for delivery in [await publisher.send(event) for event in events]:
+        await delivery
+
+
+async def read(bootstrap: str, topic: Topic, count: int) -> list[Event]:
+    """The first ``count`` events of a topic."""
+    consumer = AIOKafkaConsumer(
+        topic.name, bootstrap_servers=bootstrap, auto_offset_reset="earliest", fetch_max_wait_ms=50
+    )
+    await consumer.start()
+    try:
+        async with asyncio.timeout(20):
+            records = [await consumer.getone() for _ in range(count)]
+    finally:
+        await consumer.stop()
+    return [decode(Record(topic.name, item.value, item.key, tuple(item.headers))) for item in records]
+
+
+async def committed(bootstrap: str) -> int:
+    """The records that the stage has committed."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=group_id(STAGE), enable_auto_commit=False)
+    await consumer.start()
+    try:
+        parts = [TopicPartition(CHUNKS_EXTRACTED.name, number) for number in range(CHUNKS_EXTRACTED.partitions)]
+        return sum([await consumer.committed(part) or 0 for part in parts])
+    finally:
+        await consumer.stop()
+
+
+async def until(condition: object) -> None:
+    assert callable(condition)
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def test_fault_in_a_batch_commits_nothing_behind_a_gap_and_all_of_it_comes_again(
+    bootstrap: str, publisher: Publisher
+) -> None:
+    before = [f"d{number}" for number in range(6)]
+    await publish(publisher, *before)
+    first = Worker(Echo(), publisher, bootstrap)
+    await first.start()
+    await until(lambda: len(first.stage.seen) == 6)
+    await publish(publisher, "fault", *[f"e{number}" for number in range(5)])
+    await until(first.run.done)
+    assert isinstance(first.run.exception(), ZeroDivisionError)
+    failed = first.stage.batches[-1]
+    await first.kill()
+    done = sum(first.stage.seen.values()) - len([name for name in failed if first.stage.seen[name]])
+    assert await committed(bootstrap) == done
+
+    second = Worker(Echo(), publisher, bootstrap)
+    second.stage.name = STAGE
+    second.stage.seen["fault"] = 0
+    await second.start()
+    await until(lambda: second.run.done() or len(second.stage.seen) > 5)
+    assert set(failed) <= {name for batch in second.stage.batches for name in batch}
+    assert not set(before) & set(second.stage.seen)
+    await second.kill()
+
+
+async def test_crash_between_effect_and_ack_delivers_again(bootstrap: str, publisher: Publisher) -> None:
+    await publish(publisher, "d0")
+    first = Worker(Echo(), publisher, bootstrap)
+    crash = asyncio.Event()
+
+    async def die_instead_of_acking(batch: Sequence[Received]) -> None:
+        await original(batch)
+        crash.set()
+        await asyncio.Event().wait()
+
+    original = first.shell._handle
+    first.shell._handle = die_instead_of_acking  # type: ignore[method-assign]  # the moment that cannot be hit otherwise
+    await first.start()
+    await asyncio.wait_for(crash.wait(), 20)
+    await first.kill()
+    assert await committed(bootstrap) == 0
+
+    second = Worker(Echo(), publisher, bootstrap)
+    await second.start()
+    await until(lambda: second.stage.seen["d0"] == 1)
+    await second.stop()
+    assert await committed(bootstrap) == 1
+    outputs = await read(bootstrap, CHUNKS_EMBEDDED, 2)
+    assert [event.subject for event in outputs] == ["d0", "d0"]
+
+
+async def test_poisoned_records_become_dead_letters_and_the_next_is_served(
+    bootstrap: str, publisher: Publisher
+) -> None:
+    poison = Record(CHUNKS_EXTRACTED.name, b"\xff\x00 no event", b"acme/poison", (("ce_id", b"1"),))
+    await (await publisher.send_record(poison))
+    await publish(publisher, "bad", "good")
+    worker = Worker(Echo(), publisher, bootstrap)
+    await worker.start()
+    await until(lambda: worker.stage.seen["good"] and worker.stage.seen["bad"])
+    letters = await read(bootstrap, DEAD_LETTERS, 2)
+    await worker.stop()
+    assert await committed(bootstrap) == 3
+    by_error = {letter.error: letter for letter in letters if isinstance(letter, DeadLetter)}
+    unread, refused = by_error["InvalidEvent"], by_error["InvalidMedia"]
+    assert (unread.original_value, unread.original_key) == (poison.value, poison.key)
+    assert unread.original_headers == poison.headers
+    assert (refused.about, refused.reason, refused.tenant) == ("bad", "nothing to see", "acme")
+    assert [event.subject for event in await read(bootstrap, CHUNKS_EMBEDDED, 1)] == ["good"]
+
+
+async def test_two_workers_share_the_partitions_without_doing_anything_twice(
+    bootstrap: str, publisher: Publisher
+) -> None:
+    documents = [f"d{number}" for number in range(300)]
+    await publish(publisher, *documents)
+    first = Worker(Echo(delay_s=0.1), publisher, bootstrap)
+    await first.start()
+    second = Worker(Echo(delay_s=0.1), publisher, bootstrap)
+    await second.start()
+    await until(lambda: len(first.stage.seen | second.stage.seen) == len(documents))
+    assert sorted(first.assigned + second.assigned) == [0, 1, 2, 3]
+    assert min(len(first.stage.seen), len(second.stage.seen)) > 0
+    assert (first.stage.seen + second.stage.seen).most_common(1)[0][1] == 1
+    await asyncio.gather(first.stop(), second.stop())
+    assert await committed(bootstrap) == len(documents)
+
+
+async def test_survivor_takes_over_from_a_worker_that_leaves(bootstrap: str, publisher: Publisher) -> None:
+    first, second = (Worker(Echo(), publisher, bootstrap) for _ in range(2))
+    await asyncio.gather(first.start(), second.start())
+    await until(lambda: len(first.assigned) + len(second.assigned) == 4 and first.assigned and second.assigned)
+    await first.stop()
+    await until(lambda: len(second.assigned) == 4)
+    await publish(publisher, *[f"d{number}" for number in range(20)])
+    await until(lambda: len(second.stage.seen) == 20)
+    await second.stop()
+    assert await committed(bootstrap) == 20
+
+
+async def test_publisher_says_when_an_event_is_too_large_or_the_broker_is_away(tmp_path: Path) -> None:
+    from streams.publisher import MAX_REQUEST_BYTES  # noqa: PLC0415
+    from workers.errors import InvalidEvent, TransientError  # noqa: PLC0415
+
+    with pytest.raises(TransientError, match="no Kafka answers"):
+        await Publisher("127.0.0.1:1").start()
+    child, address = await start_tansu(tmp_path)
+    await ensure_topics(address)
+    publisher = Publisher(address)
+    await publisher.start()
+    try:
+        with pytest.raises(InvalidEvent, match="larger than"):
+            await publisher.send_record(Record(CHUNKS_EMBEDDED.name, b"x" * (MAX_REQUEST_BYTES + 1)))
+    finally:
+        await publisher.stop()
+        await child.stop()
