@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
+import stamina
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -28,6 +29,7 @@ from workers.errors import TransientError
 log = structlog.get_logger()
 
 MOST_REPLICAS = 3
+COORDINATOR_PATIENCE_S = 10.0
 
 
 async def ensure_topics(bootstrap: str, topics: Iterable[Topic] = TOPICS) -> None:
@@ -88,10 +90,22 @@ async def stage_lag(bootstrap: str) -> dict[str, int]:
         offsets = await _offsets(bootstrap, partitions.values())
         for stage in STAGES.values():
             parts = partitions.get(stage.topic.name, [])
-            # All partitions are named: the embedded broker's answer about "all" cannot be read.
-            committed = await admin.list_consumer_group_offsets(group_id(stage.name), partitions=parts) if parts else {}
-            lag[stage.name] = sum(offsets[part][1] - max(offsets[part][0], committed[part].offset) for part in parts)
+            committed = await _committed(admin, group_id(stage.name), parts) if parts else {}
+            lag[stage.name] = sum(offsets[part][1] - max(offsets[part][0], committed[part]) for part in parts)
     return lag
+
+
+async def _committed(admin: AIOKafkaAdminClient, group: str, parts: list[TopicPartition]) -> dict[TopicPartition, int]:
+    """What a group has committed; -1 where it has committed nothing yet."""
+    async for attempt in stamina.retry_context(on=_is_retriable, timeout=COORDINATOR_PATIENCE_S, wait_initial=0.1):
+        with attempt:  # a new Kafka finds coordinators only after a second
+            # All partitions are named: the embedded broker's answer about "all" cannot be read.
+            found = await admin.list_consumer_group_offsets(group, partitions=parts)
+    return {part: found[part].offset for part in parts}
+
+
+def _is_retriable(error: Exception) -> bool:
+    return isinstance(error, KafkaError) and bool(error.retriable)
 
 
 async def _partitions(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, list[TopicPartition]]:

@@ -92,14 +92,20 @@ class Follower:
 
 async def _settled(path: Path) -> bool:
     """Wait until the file is written whole; false where it is no file (any more)."""
-    size = -1
-    while path.is_file():
-        now = path.stat().st_size
-        if now == size:
+    before = -1
+    while (size := await asyncio.to_thread(_size, path)) is not None:
+        if size == before:
             return True
-        size = now
+        before = size
         await asyncio.sleep(SETTLE_S)
     return False
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size if path.is_file() else None
+    except FileNotFoundError:
+        return None
 
 
 def _digest(path: Path) -> str:

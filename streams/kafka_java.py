@@ -24,6 +24,7 @@ CLUSTER_ID = "c2Vuc29yaXVtLW9uZS1ub2Q"  # 16 bytes in base64, any will do for on
 POM = Path(__file__).parent.parent / "pom.xml"
 _INSTALL = "on Debian: sudo apt-get install default-jre-headless maven · on macOS: brew install openjdk@17 maven"
 
+# After a crash a broker is let in again only when its old session has ended, hence the short one.
 PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -43,6 +44,8 @@ transaction.state.log.min.isr=1
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
 log.cleaner.dedupe.buffer.size=16777216
 num.io.threads=4
 num.network.threads=2

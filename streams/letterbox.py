@@ -44,6 +44,6 @@ async def replay_letters(bootstrap: str, letters: Iterable[DeadLetter]) -> None:
                     f"the letter about {letter.about} holds no bytes: they were too many",
                     hint=f"read them from {letter.topic}, partition {letter.partition}, offset {letter.offset}",
                 )
-            await delivered(await publisher.send_record(original(letter)))
+            await (await publisher.send_record(original(letter)))
     finally:
         await publisher.stop()

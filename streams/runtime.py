@@ -171,15 +171,18 @@ def resolve(settings: Settings, *, needs_store: bool = True) -> Addresses:
     )
 
 
-async def wait_ready(settings: Settings, timeout_s: float = 60.0) -> Addresses:
-    """Wait until ``up`` says that everything is ready. Raises ``NotRunning`` where it is not after ``timeout_s``."""
+async def wait_ready(settings: Settings, timeout_s: float = 60.0, *, grace_s: float = GRACE_S) -> Addresses:
+    """Wait until ``up`` says that everything is ready. Raises ``NotRunning`` where it is not after ``timeout_s``.
+
+    Within ``grace_s`` an ``up`` may still have to come.
+    """
     started = time.monotonic()
     while True:
         waited = time.monotonic() - started
         try:
             addresses = resolve(settings, needs_store=False)
         except NotRunning:
-            if waited > min(GRACE_S, timeout_s):
+            if waited > min(grace_s, timeout_s):
                 raise
         else:
             if addresses.ready:

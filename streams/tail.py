@@ -1,7 +1,7 @@
 """Reads topics from their end, for a client: no consumer group, one consumer for many listeners.
 
-In: topics. Out: decoded events, to every listener that is interested. A record that cannot be read is skipped: it is for
-the stages to say what is wrong with it.
+In: topics. Out: decoded events, to every listener that is interested. A record that cannot be read is skipped: the
+stages say what is wrong with it.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -20,13 +20,12 @@ from typing import Protocol, TypeVar
 
 from schemas.answers import AnswerEvent, AnswerFailed, AnswerFinished, AnswerStarted, EvidenceFound, TokenGenerated
 from schemas.base import Event
-from schemas.chunks import Channel
 from schemas.queries import Evidence, QueryRefined
 from workers.errors import InvalidEvent
 from workers.generation.grounding import grounded, plain
 from workers.generation.prompt import NOT_FOUND, Form, prompt
 from workers.generation.streaming import pieces, whole_sentences
-from workers.generation.wording import ABSTENTION, companions, composed, stated
+from workers.generation.wording import ABSTENTION, WORDED, companions, composed, stated
 from workers.hits import Clock, wall_clock
 from workers.models.base import Generator
 from workers.rerank import expect
@@ -201,8 +200,10 @@ def form_for(generator: Generator) -> Form:
 def _wants_a_model(query: QueryRefined) -> bool:
     """A question in words whose best evidence is words, too; yes or no is more than the local model can tell."""
     evidence, question = query.evidence, query.asked.question
-    is_worded = bool(evidence) and evidence[0].channel in (Channel.TEXT, Channel.SPEECH)
-    return is_worded and not _is_weak(evidence) and _ASKS_FOR_WORDS.search(question) is not None
+    if _is_weak(evidence) or evidence[0].channel not in WORDED:
+        return False
+    is_row = evidence[0].text.count("|") > 1  # small models take the wrong column
+    return not is_row and _ASKS_FOR_WORDS.search(question) is not None
 
 
 def _is_weak(evidence: Sequence[Evidence]) -> bool:

@@ -8,7 +8,7 @@ weak pieces are dropped, a token budget is kept. Raises ``TransientError`` where
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from schemas.base import Event
 from schemas.chunks import Channel

@@ -2,7 +2,7 @@
 
 ::
 
-    logit(relevance) = LATE·late + DENSE·dense + WORDS·words + KIND·kind + BIAS
+    logit(relevance) = LATE·late + DENSE·dense + WORDS·words + BIAS - OTHER_KIND·other_kind
 
 late
     MaxSim: the weighted mean over the query's parts of their best match among the chunk's parts (``late_interaction``).
@@ -11,8 +11,8 @@ dense
 words
     The share of the query's exact words that the chunk's text holds, rare words counting more: numbers, names and codes
     mean little to an encoder.
-kind
-    1 where the question names the kind of the chunk: "which photo …", "what do you hear …".
+other_kind
+    1 where the question names a kind of answer that the chunk is not: "which photo …", "what do you hear …".
 
 What a channel scores against queries that it has nothing to do with differs by encoder; its own weights and ``BIAS``
 take that away, so that no modality wins because of its encoder. The estimate is comparable between channels and between
@@ -54,15 +54,17 @@ captions of photographs and sounds, 42 questions to passages, 14 questions that 
 order of the other half improved from a reciprocal rank of .47 (first stage) to .55 for photographs, and stayed at 1 for
 passages. Late interaction says little about pictures in that profile, whose regions are mixtures of class names."""
 
-KIND = 1.0
-"""A preference: it decides between the photograph of a dog and its bark, but lifts no chunk that has nothing to do with
-the question above the weak ones."""
+OTHER_KIND = 1.0
+"""A preference: it decides between the photograph of a dog and its bark, and leaves a passage that surely answers where
+it is. It is taken away from the others rather than given to what is asked for: no photograph becomes relevant because
+any photograph was asked for."""
 
 _KINDS = (
-    (re.compile(r"\b(?:picture|photo|photograph|image)s?\b", re.I), {Channel.PICTURE}, {Modality.IMAGE}),
+    (re.compile(r"\b(?:picture|photo|photograph|image)s?\b", re.I), {Channel.PICTURE, Channel.TEXT}, {Modality.IMAGE}),
     (re.compile(r"\b(?:video|film|clip|scene|shot|footage)s?\b", re.I), set(Channel), {Modality.VIDEO}),
-    (re.compile(r"\b(?:sounds?|noises?|hear|heard|audible)\b", re.I), {Channel.SOUND}, set(Modality)),
-    (re.compile(r"\b(?:says?|said|speaks?|spoken|spoke|voice)\b", re.I), {Channel.SPEECH}, set(Modality)),
+    (re.compile(r"\b(?:sounds?|noises?)\b", re.I), {Channel.SOUND}, set(Modality)),
+    (re.compile(r"\b(?:hear|heard|audible)\b", re.I), {Channel.SOUND, Channel.SPEECH}, set(Modality)),
+    (re.compile(r"\b(?:said|speaks?|spoken|spoke|voice)\b", re.I), {Channel.SPEECH}, set(Modality)),
 )
 
 
@@ -74,7 +76,7 @@ class Signals:
     late: float
     dense: float
     words: float
-    kind: bool = False
+    other_kind: bool = False
 
 
 def relevance(signals: Signals) -> float:
@@ -83,7 +85,7 @@ def relevance(signals: Signals) -> float:
     late = signals.dense if math.isnan(signals.late) else signals.late
     words = 0.5 if math.isnan(signals.words) else signals.words
     logit = weights.late * late + weights.dense * signals.dense + weights.words * words + weights.bias
-    return 1 / (1 + math.exp(-logit - KIND * signals.kind))
+    return 1 / (1 + math.exp(OTHER_KIND * signals.other_kind - logit))
 
 
 def word_scores(question: str, texts: Sequence[str]) -> list[float]:
@@ -101,9 +103,9 @@ def word_scores(question: str, texts: Sequence[str]) -> list[float]:
     return [sum(weight[word] for word in words) / total for words in held]
 
 
-def is_asked_for(question: str, chunk: Chunk) -> bool:
-    """Whether the question names the kind of thing that the chunk is."""
-    return any(
-        chunk.channel in channels and chunk.modality in modalities and asks.search(question) is not None
-        for asks, channels, modalities in _KINDS
+def is_other_kind(question: str, chunk: Chunk) -> bool:
+    """Whether the question names kinds of answer, and the chunk is of none of them."""
+    named = [(channels, modalities) for asks, channels, modalities in _KINDS if asks.search(question)]
+    return bool(named) and not any(
+        chunk.channel in channels and chunk.modality in modalities for channels, modalities in named
     )

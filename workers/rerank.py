@@ -7,7 +7,7 @@ where part vectors cannot be read. The score and its formula are in ``workers.re
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -19,7 +19,7 @@ from workers.arrays import unpack
 from workers.hits import Clock, ranked, wall_clock
 from workers.late_interaction import late_scores, weightiest
 from workers.models.base import Parts
-from workers.relevance import Signals, is_asked_for, relevance, word_scores
+from workers.relevance import Signals, is_other_kind, relevance, word_scores
 from workers.stage import Output
 
 E = TypeVar("E", bound=Event)
@@ -83,7 +83,7 @@ def rerank(vectors: QueryVectors, candidates: Sequence[Candidate], parts: Sequen
             late=float(late[position]),
             dense=float(np.max(dense @ unpack(candidate.item.vector))) if len(dense) else 0.0,
             words=words[position],
-            kind=is_asked_for(vectors.text, candidate.item.chunk),
+            other_kind=is_other_kind(vectors.text, candidate.item.chunk),
         )
         score = relevance(signals)
         scores = {

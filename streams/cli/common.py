@@ -48,8 +48,10 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 def settings(**changes: Any) -> Settings:
     """The settings, with the options of the command line over them."""
+    from streams.logs import configure
     from streams.settings import Settings
 
+    configure(level="debug" if STATE.verbose else "warning")  # standard output is for results
     if STATE.data_dir:
         changes["data_dir"] = Path(STATE.data_dir)
     try:

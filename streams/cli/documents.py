@@ -55,10 +55,10 @@ def publish(
     """
     if follow:
         return asyncio.run(_follow(paths, source, tenant, as_json=as_json))
-    return asyncio.run(_publish(paths, source, tenant, wait=wait, as_json=as_json, timeout=timeout))
+    return asyncio.run(_publish(paths, source, tenant, wait=wait, as_json=as_json, timeout_s=timeout))
 
 
-async def _publish(paths: list[Path], source: str, tenant: str, *, wait: bool, as_json: bool, timeout: float) -> int:
+async def _publish(paths: list[Path], source: str, tenant: str, *, wait: bool, as_json: bool, timeout_s: float) -> int:
     from streams.client import Client
     from streams.follow import visible_files
 
@@ -72,7 +72,7 @@ async def _publish(paths: list[Path], source: str, tenant: str, *, wait: bool, a
             if as_json and not wait:
                 for item in published:
                     print_json({"step": "stored", **item.model_dump()})
-            refused = await _wait(client, published, timeout, advance, as_json=as_json) if wait else []
+            refused = await _wait(client, published, timeout_s, advance, as_json=as_json) if wait else []
     for step in refused:
         errors.print(f"[bold red]error:[/] {escape(step.published.name)}: {escape(step.reason)}")
         if step.hint:
@@ -96,11 +96,11 @@ async def _send_all(client: Client, files: list[Path], source: str, tenant: str,
 
 
 async def _wait(
-    client: Client, published: list[Published], timeout: float, advance: Any, *, as_json: bool
+    client: Client, published: list[Published], timeout_s: float, advance: Any, *, as_json: bool
 ) -> list[Progress]:
     refused = []
     taken = dict.fromkeys((item.trace_id for item in published), 1)
-    async for step in client.progress(published, timeout):
+    async for step in client.progress(published, timeout_s):
         if as_json:
             print_json(step.model_dump(exclude={"published"}) | step.published.model_dump())
         trace_id = step.published.trace_id
@@ -206,9 +206,10 @@ def delete(
     """Delete documents with all their versions."""
     from streams.client import Client, document_id_of
 
+    named = [document_id_of(name) if Path(name).exists() else name for name in document_ids]
+
     async def run() -> int:
         async with Client(settings()) as client:
-            named = [document_id_of(name) if Path(name).exists() else name for name in document_ids]
             deleted = [await client.delete(document_id, tenant=tenant) for document_id in named]
             refused = await client.searchable(deleted) if wait else []
         output.print(f"{len(deleted)} documents {'are' if wait else 'will be'} deleted")

@@ -18,14 +18,14 @@ from schemas.letters import DeadLetter
 from streams.admin import ensure_topics
 from streams.app import build_app
 from streams.broker import start_tansu
-from streams.publisher import Publisher
+from streams.publisher import MAX_REQUEST_BYTES, Publisher
 from streams.record import Record
 from streams.settings import Settings
 from streams.shell import Received, Shell
 from streams.stages import group_id
 from streams.topics import CHUNKS_EMBEDDED, CHUNKS_EXTRACTED, DEAD_LETTERS, Topic
 from streams.wire import decode
-from workers.errors import InvalidMedia
+from workers.errors import InvalidEvent, InvalidMedia, TransientError
 from workers.stage import Output
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90)]
@@ -246,9 +246,6 @@ async def test_survivor_takes_over_from_a_worker_that_leaves(bootstrap: str, pub
 
 
 async def test_publisher_says_when_an_event_is_too_large_or_the_broker_is_away(tmp_path: Path) -> None:
-    from streams.publisher import MAX_REQUEST_BYTES  # noqa: PLC0415
-    from workers.errors import InvalidEvent, TransientError  # noqa: PLC0415
-
     with pytest.raises(TransientError, match="no Kafka answers"):
         await Publisher("127.0.0.1:1").start()
     child, address = await start_tansu(tmp_path)

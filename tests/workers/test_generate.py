@@ -232,7 +232,7 @@ async def test_closing_the_iterator_stops_the_generation() -> None:
     async for output in answer:
         if isinstance(output.result, TokenGenerated):
             break
-    await answer.aclose()  # type: ignore[attr-defined]  # it is an async generator
+    await answer.aclose()
     assert generator.closed.is_set()
     await stage.stop()
 

@@ -109,3 +109,4 @@ def test_an_answer_takes_what_is_as_good_and_one_of_another_channel() -> None:
     bark = evidence(5, "bark", channel=Channel.SOUND, score=0.4)
     assert [piece.number for piece in composed([*words, cat, bark])] == [1, 2, 4]
     assert companions(words[:1], [*words, bark]) == []
+    assert companions([cat], [cat, bark]) == []

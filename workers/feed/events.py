@@ -27,6 +27,9 @@ class FeedEvent:
     at_ms: int
     details: Mapping[str, str | int | float] = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        return self.text
+
 
 Tell = Callable[[FeedEvent], None]
 

@@ -16,10 +16,13 @@ from workers.extract.draft import file_name
 ABSTENTION = "The collection does not hold an answer to this."
 """What an answer says that abstains."""
 
+WORDED = frozenset({Channel.TEXT, Channel.SPEECH})
+"""Channels whose evidence is a quotation."""
+
 AS_GOOD = 0.8
 """Evidence of at least this share of the best score is part of the answer, too."""
 COMPANION = 0.5
-"""Evidence of another modality joins from this share on: a picture or a sound says what words cannot."""
+"""A picture or a sound joins words from this share on: it says what words cannot."""
 MOST_QUOTED = 3
 """Pieces of evidence in one answer; all of them stand in the list beside it."""
 MOST_CHARS = 320
@@ -36,9 +39,10 @@ def composed(evidence: Sequence[Evidence]) -> list[Evidence]:
 
 
 def companions(chosen: Sequence[Evidence], evidence: Sequence[Evidence]) -> list[Evidence]:
-    """The best strong piece of a channel that is not among ``chosen``, if there is one."""
-    have = {piece.channel for piece in chosen}
-    others = [p for p in evidence if p.channel not in have and p.score >= COMPANION * evidence[0].score]
+    """The best picture or sound, if all that is chosen is words and it is strong enough beside them."""
+    if not all(piece.channel in WORDED for piece in chosen):
+        return []
+    others = [p for p in evidence if p.channel not in WORDED and p.score >= COMPANION * evidence[0].score]
     return others[:1]
 
 
@@ -78,7 +82,7 @@ def source_name(evidence: Evidence) -> str:
 
 def quotable(text: str) -> str:
     """``text`` as it can stand in an answer: one line, no brackets that look like a citation, not too long."""
-    line = " ".join(text.replace("[", "(").replace("]", ")").split())
+    line = " ".join(text.replace("[", "(").replace("]", ")").strip(" |\n").split())
     if len(line) <= MOST_CHARS:
         return line
     return line[:MOST_CHARS].rsplit(" ", 1)[0].rstrip(",;:") + " …"

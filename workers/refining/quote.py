@@ -26,6 +26,7 @@ MOST_TOKENS = 110
 """Longest quotation: a few sentences; more would not be a citation but the passage again."""
 OF_THE_KIND = 0.15
 """What a unit gains that holds what the question asks for: a number after "how many", a name after "who"."""
+_HEADING_TOKENS = 12
 _MOST_BEFORE = 2
 _LEANING = re.compile(
     r"(?:and|but|so|yet|he|she|it|its|his|her|they|their|this|that|these|those|there|then|here|such|however|therefore"
@@ -64,7 +65,9 @@ def _chosen(compared: Compared, question: Question, units: Sequence[Place]) -> P
     first, last = _with_context(compared.chunk.text, units, best)
     enough = NEARLY * fits[best]
     while last + 1 < len(units) and _is_short(compared, units, first, last + 1):
-        if fits[last + 1] < enough and not (last == best and _leans(compared.chunk.text, units[last + 1])):
+        if fits[last + 1] < enough and not (
+            last == best and _goes_on(compared.chunk.text, units[best], units[last + 1])
+        ):
             break
         last += 1
     while first > 0 and fits[first - 1] >= enough and _is_short(compared, units, first - 1, last):
@@ -85,6 +88,16 @@ def _with_context(text: str, units: Sequence[Place], best: int) -> tuple[int, in
     while first > 0 and best - first < _MOST_BEFORE and _leans(text, units[first]):
         first -= 1
     return first, best
+
+
+def _goes_on(text: str, unit: Place, following: Place) -> bool:
+    """Whether the next unit says what this one leaves open: one that leans on it, or what stands under a heading."""
+    return _leans(text, following) or _is_heading(text[unit[0] : unit[1]])
+
+
+def _is_heading(said: str) -> bool:
+    """A few words without an end, a number or a column."""
+    return count_tokens(said) <= _HEADING_TOKENS and re.search(r"[.!?:|\d…]", said) is None
 
 
 def _leans(text: str, unit: Place) -> bool:

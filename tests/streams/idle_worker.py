@@ -1,0 +1,35 @@
+"""A worker process without models: it says that it is ready, and ends on SIGTERM. ``python idle_worker.py MODE STAGE…``
+
+Modes: ``ready``; ``crash`` ends at once with 7; ``once`` crashes the first time only, which a file in the data folder
+remembers.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from streams.runtime import WorkerState, write_worker
+
+
+def main(mode: str, *stages: str) -> None:
+    data_dir = Path(os.environ["SENSORIUM_DATA_DIR"])
+    has_crashed = data_dir / f"{stages[0]}-has-crashed"
+    if mode == "crash" or (mode == "once" and not has_crashed.exists()):
+        has_crashed.touch()
+        print("no luck", flush=True)
+        sys.exit(7)
+    told = {name: value for name, value in os.environ.items() if name.startswith(("SENSORIUM_", "OMP_"))}
+    (data_dir / f"{os.getpid()}.told").write_text(repr(told))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    now_ms = time.time_ns() // 1_000_000
+    write_worker(data_dir, WorkerState(pid=os.getpid(), stages=stages, state="ready", since_ms=now_ms))
+    while True:
+        signal.pause()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
