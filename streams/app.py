@@ -41,6 +41,11 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # f
 class _Consumer(driver.Consumer):  # type: ignore[misc]  # faust has no types
     logger = driver.logger
 
+    async def on_partitions_revoked(self, revoked: set[Any]) -> None:
+        if revoked:  # first: Faust forgets what was acknowledged since the last commit, and only then sends its signal
+            await self.app.feed.give_up()
+        await super().on_partitions_revoked(revoked)
+
     def _new_consumer_thread(self) -> _ConsumerThread:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
@@ -50,6 +55,8 @@ class _Transport(driver.Transport):  # type: ignore[misc]  # faust has no types
 
 
 class _App(faust.App):  # type: ignore[misc]  # faust has no types
+    feed: _Feed
+
     def _new_transport(self) -> _Transport:
         return _Transport(self.conf.broker_consumer, self)
 
@@ -79,18 +86,41 @@ def build_app(topic: Topic, shell: Shell, settings: Settings, bootstrap: str) ->
     )
     channel = app.topic(topic.name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
 
-    async def feed(stream: Any) -> None:
-        async for event in stream.noack().events():
-            await shell.put(Received(_record(event.message), event.ack))
-
-    async def release(_: faust.App, revoked: set[Any], **__: object) -> None:
-        if revoked:
-            await shell.release(RELEASE_TIMEOUT_S)
-            await app.consumer.commit()
-
-    app.agent(channel, name=shell.stage.name, concurrency=1)(feed)
-    app.on_partitions_revoked.connect(release)
+    app.feed = _Feed(app, shell)
+    app.agent(channel, name=shell.stage.name, concurrency=1)(app.feed.run)
+    app.on_partitions_assigned.connect(app.feed.on_assigned)
     return app
+
+
+class _Feed:
+    """Hands records to the shell, and gives the partitions up in good order when the group changes.
+
+    Faust drops its buffers then and reads again from the last commit, but a record that waits for room in a buffer
+    slips through. It would be worked on twice, and acknowledged ahead of those before it: it is left out here.
+    """
+
+    def __init__(self, app: faust.App, shell: Shell) -> None:
+        self._app = app
+        self._shell = shell
+        self._revoked_generation: int | None = None
+
+    async def run(self, stream: Any) -> None:
+        """The agent."""
+        async for event in stream.noack().events():
+            if event.message.generation_id != self._revoked_generation:
+                await self._shell.put(Received(_record(event.message), event.ack))
+
+    async def give_up(self) -> None:
+        """Finish the batch in flight and commit it while the partitions are still ours."""
+        self._revoked_generation = self._app.consumer_generation_id
+        await self._shell.pause(RELEASE_TIMEOUT_S)
+        await self._app.consumer.commit()
+
+    async def on_assigned(self, *_: object, **__: object) -> None:
+        """The group has settled."""
+        if self._revoked_generation == self._app.consumer_generation_id:
+            self._revoked_generation = None  # a group that was forgotten counts from the start again
+        self._shell.resume()
 
 
 def _record(message: Any) -> Record:

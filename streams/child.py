@@ -27,6 +27,8 @@ keeps trying one of those on loopback may connect to itself, and the server then
 
 PR_SET_PDEATHSIG = 1
 POLL_S = 0.02
+WATCH_S = 0.05
+MAX_LOG_BYTES = 16 * 1024 * 1024
 TAIL_BYTES = 4096
 
 
@@ -86,6 +88,8 @@ class Child:
         ``keep_open`` are file descriptors that the child inherits.
         """
         log.parent.mkdir(parents=True, exist_ok=True)
+        if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
+            log.replace(log.with_suffix(".old.log"))
         with log.open("ab") as file:
             try:
                 process = subprocess.Popen(  # noqa: S603  # our own command lines
@@ -135,7 +139,7 @@ class Child:
     async def wait(self) -> int:
         """Wait for its end; the exit code."""
         while (code := self.returncode) is None:  # noqa: ASYNC110  # the end of a process sets no event
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(WATCH_S)
         return code
 
     async def stop(self, timeout_s: float = 10.0) -> None:

@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict
 
 from schemas.answers import TERMINAL, AnswerEvent, AnswerFailed, Hit, HitsRanked, StreamEvent
 from schemas.base import DEFAULT_TENANT, Event, Trace
-from schemas.media import DocumentDeleted, MediaReceived, Modality
+from schemas.media import BlobRef, DocumentDeleted, MediaReceived, Modality
 from schemas.queries import Filters, QueryAsked, QueryMedia, QueryStage
 from streams import runtime
 from streams.answers import AnswerAssembler
@@ -127,22 +127,71 @@ class Client:
         ``inline_limit`` the bytes go into the blob store first.
         """
         data, name = await asyncio.to_thread(_read, media)
+        is_inline = len(data) <= self._settings.inline_limit
+        blob = None if is_inline else await self._blobs.aput(data, content_type or "application/octet-stream")
+        return await self._publish(
+            data if is_inline else None,
+            blob,
+            document_id=document_id or _document_id(media, data),
+            version=version,
+            content_type=content_type,
+            source=source,
+            tenant=tenant,
+            source_uri=source_uri or name,
+            event_time_ms=event_time_ms,
+        )
+
+    async def publish_claim(
+        self,
+        blob: BlobRef,
+        *,
+        document_id: str,
+        version: int | None = None,
+        content_type: str = "",
+        source: str = "unknown",
+        tenant: str = DEFAULT_TENANT,
+        event_time_ms: int | None = None,
+    ) -> Published:
+        """Publish media that lies under one of the roots already, by its claim check."""
+        return await self._publish(
+            None,
+            blob,
+            document_id=document_id,
+            version=version,
+            content_type=content_type,
+            source=source,
+            tenant=tenant,
+            source_uri=blob.uri,
+            event_time_ms=event_time_ms,
+        )
+
+    async def _publish(
+        self,
+        data: bytes | None,
+        blob: BlobRef | None,
+        *,
+        document_id: str,
+        version: int | None,
+        content_type: str,
+        source: str,
+        tenant: str,
+        source_uri: str,
+        event_time_ms: int | None,
+    ) -> Published:
         now = wall_ms()
         event = MediaReceived(
             tenant=tenant,
-            document_id=document_id or _document_id(media, data),
+            document_id=document_id,
             version=now if version is None else version,
             source=source,
-            source_uri=source_uri or name,
+            source_uri=source_uri,
             content_type=content_type,
             event_time_ms=now if event_time_ms is None else event_time_ms,
             trace=Trace(traceparent=new_traceparent()),
             data=data,
+            blob=blob,
         )
-        if len(data) > self._settings.inline_limit:
-            blob = await self._blobs.aput(data, content_type or "application/octet-stream")
-            event = event.model_copy(update={"data": None, "blob": blob})
-        return await self._send(event, event.source_uri)
+        return await self._send(event, source_uri)
 
     async def progress(self, published: Iterable[Published], timeout_s: float = 600.0) -> AsyncIterator[Progress]:
         """How far each document that this client published is, until all are searchable or refused.
@@ -229,6 +278,7 @@ class Client:
             version=event.version,
             source_uri=name,
             trace_id=event.trace.trace_id,
+            is_inline=not (isinstance(event, MediaReceived) and event.blob),
         )
         await self._watch_ingestion()
         self._board.expect(published)

@@ -36,6 +36,7 @@ class Published(BaseModel):
     version: int
     source_uri: str = ""
     trace_id: str = ""
+    is_inline: bool = True
 
     @property
     def name(self) -> str:

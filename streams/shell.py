@@ -92,32 +92,35 @@ class Shell:
         self._queue: deque[Received] = deque()
         self._queued_bytes = 0
         self._in_flight = 0
-        self._releases = 0
         self._changed = asyncio.Condition()
+        self._paused = False
         self._closing = False
 
     async def put(self, received: Received) -> None:
         """Queue a record. After ``close`` it waits for ever: the record stays unacknowledged and comes again."""
         async with self._changed:
-            releases = self._releases
-            await self._changed.wait_for(lambda: self._has_room() or self._releases > releases)
-            if self._releases > releases:
-                return  # its partition went while it waited: whoever has it now reads it again
+            await self._changed.wait_for(lambda: self._has_room() or self._paused)
+            if self._paused:
+                return  # its partition goes: whoever gets it reads it again
             self._queue.append(received)
             self._queued_bytes += received.record.size
             self._changed.notify_all()
 
-    async def release(self, within_s: float) -> None:
-        """The partitions go: drop what is queued, wait for the batch in flight, but no longer than ``within_s``.
+    async def pause(self, within_s: float) -> None:
+        """The partitions go: drop what is queued and what comes, wait for the batch in flight, at most ``within_s``.
 
         A batch that takes longer is finished all the same, and done again by whoever gets the partitions.
         """
         async with self._changed:
-            self._releases += 1
+            self._paused = True
             self._drop_queue()
             with suppress(TimeoutError):
                 async with asyncio.timeout(within_s):
                     await self._changed.wait_for(lambda: not self._in_flight)
+
+    def resume(self) -> None:
+        """There are partitions again."""
+        self._paused = False
 
     async def close(self) -> None:
         """Take nothing new; ``run`` returns after the batch in flight, what is queued is left for the next worker."""
@@ -154,7 +157,7 @@ class Shell:
                 with suppress(TimeoutError):  # the moment is over: what is there is the batch
                     async with asyncio.timeout(self._batch_wait_s):
                         await self._changed.wait_for(lambda: len(self._queue) >= self.batch_size or self._closing)
-                await self._changed.wait_for(lambda: self._queue or self._closing)  # a release may have emptied it
+                await self._changed.wait_for(lambda: self._queue or self._closing)  # a pause may have emptied it
             batch = [self._queue.popleft() for _ in range(min(len(self._queue), self.batch_size))]
             self._in_flight = len(batch)
             self._queued_bytes -= sum(received.record.size for received in batch)

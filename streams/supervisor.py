@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import signal
 import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Literal, Protocol
 
@@ -27,10 +25,11 @@ import structlog
 from streams import runtime
 from streams.admin import ensure_topics
 from streams.broker import start_tansu
-from streams.child import Child, ChildFailed, free_ports
+from streams.child import Child, free_ports
 from streams.environment import worker_environment
 from streams.kafka_java import start_kafka
 from streams.milvus_server import start_milvus
+from streams.restarts import DEFAULT_POLICY, RestartPolicy, keep_alive
 from streams.runtime import Addresses
 from streams.settings import Settings
 from streams.stages import STAGES
@@ -64,21 +63,6 @@ def log_event(event: str, /, **facts: object) -> None:
     (log.warning if is_trouble else log.info)(event, **facts)
 
 
-@dataclass(frozen=True, slots=True)
-class RestartPolicy:
-    """How long to wait before a process that has ended starts again, and when to give up."""
-
-    quick_s: float = 30.0
-    most_quick: int = 5
-    first_pause_s: float = 0.2
-    longest_pause_s: float = 10.0
-
-    def pause_s(self, quick_ends: int) -> float:
-        """Doubles with each quick end in a row; random within a factor of two, so that no two march in step."""
-        longest = min(self.longest_pause_s, self.first_pause_s * 2.0 ** (quick_ends - 1))
-        return longest * (0.5 + random.random() / 2)  # noqa: S311  # no secret
-
-
 def worker_command(group: Group) -> list[str]:
     """The command line of a worker process."""
     return [sys.executable, "-m", "streams", "worker", *(word for stage in group for word in ("--stage", stage))]
@@ -95,7 +79,7 @@ class Supervisor:
         groups: Sequence[Group] = GROUPS,
         on_event: OnEvent = log_event,
         command: Callable[[Group], list[str]] = worker_command,
-        policy: RestartPolicy = RestartPolicy(),
+        policy: RestartPolicy = DEFAULT_POLICY,
     ) -> None:
         self._settings = settings
         self._data_dir = settings.data_dir.absolute()
@@ -158,29 +142,24 @@ class Supervisor:
         try:
             async with asyncio.TaskGroup() as group:
                 for number, name in enumerate(self._groups):
-                    group.create_task(self._keep(name, partial(self._start_worker, name, number)))
-                group.create_task(
-                    self._ensure_topics() if self._settings.kafka else self._keep(BROKER, self._start_broker)
-                )
+                    group.create_task(self._keep(partial(self._start_worker, name, number)))
+                group.create_task(self._use_broker() if self._settings.kafka else self._keep(self._start_broker))
                 if not self._settings.milvus:
-                    group.create_task(self._keep(STORE, self._start_store))
-                group.create_task(self._tell_ready())
+                    group.create_task(self._keep(self._start_store))
+                group.create_task(self._watch_readiness())
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from failures
 
-    async def _keep(self, name: str, start: Callable[[], Awaitable[Child]]) -> None:
-        """Start it, and again whenever it ends. Raises ``ChildFailed`` where it keeps ending."""
-        quick_ends = 0
-        while True:
-            child = await start()
-            code = await child.wait()
-            lived_s = time.monotonic() - child.started
-            quick_ends = quick_ends + 1 if lived_s < self._policy.quick_s else 1
-            last_words, hint = child.last_words(), f"its log is {child.log}"
-            if quick_ends > self._policy.most_quick:
-                raise ChildFailed(f"{child.name} keeps ending ({code}): {last_words}", hint=hint)
-            self._on_event("process.ended", name=child.name, code=code, last_words=last_words, log=str(child.log))
-            await asyncio.sleep(self._policy.pause_s(quick_ends))
+    async def _keep(self, start: Callable[[], Awaitable[Child]]) -> None:
+        def on_start(child: Child) -> None:
+            self._say(ready=self._is_ready())
+
+        def on_end(child: Child, code: int) -> None:
+            self._say(ready=self._is_ready())
+            facts = {"code": code, "last_words": child.last_words(), "log": str(child.log)}
+            self._on_event("process.ended", name=child.name, **facts)
+
+        await keep_alive(start, self._policy, on_start=on_start, on_end=on_end)
 
     async def _start_worker(self, name: str, number: int) -> Child:
         if last := self._children.get(name):
@@ -204,14 +183,20 @@ class Supervisor:
         child, _ = await start(self._data_dir, port=port, keep_open=(self._lock,))
         self._children[BROKER] = child
         self._on_event("broker.started", kafka=self._addresses.kafka, broker=self._broker, seconds=self._seconds())
-        await self._ensure_topics()
+        await self._make_topics()
         if not is_first:
             if self._broker == "tansu":
                 self._on_event("broker.topics_lost", hint="publish again what was not searchable yet")
             await self._stop_workers()  # they start again, with consumers that know nothing of the old broker
+        self._have_topics = True
         return child
 
-    async def _ensure_topics(self) -> None:
+    async def _use_broker(self) -> None:
+        """The broker that the settings name."""
+        await self._make_topics()
+        self._have_topics = True
+
+    async def _make_topics(self) -> None:
         async for attempt in stamina.retry_context(
             on=TransientError,
             attempts=None,
@@ -222,7 +207,6 @@ class Supervisor:
         ):
             with attempt:
                 await ensure_topics(self._addresses.kafka)
-        self._have_topics = True
 
     async def _start_store(self) -> Child:
         port = int(self._addresses.milvus.rpartition(":")[2])
@@ -231,25 +215,30 @@ class Supervisor:
         self._on_event("store.started", milvus=self._addresses.milvus, seconds=self._seconds())
         return child
 
-    async def _tell_ready(self) -> None:
-        """Write whether every stage has a ready worker, as often as that changes."""
-        wanted = {stage for group in self._groups.values() for stage in group}
+    async def _watch_readiness(self) -> None:
+        """Tell which stages are ready, and whether everything is, as often as that changes."""
         known: set[str] = set()
+        told = False
         while True:
-            states = [worker for worker in runtime.workers(self._data_dir) if worker.state == "ready"]
-            ready = {stage for worker in states for stage in worker.stages}
+            ready = self._ready_stages()
             for stage in sorted(ready - known):
                 self._on_event("stage.ready", stage=stage, seconds=self._seconds())
             known = ready
-            has_store = bool(self._settings.milvus) or self._runs(STORE)
-            is_ready = self._have_topics and has_store and wanted <= ready
-            if is_ready != self._addresses.ready:
-                self._on_event("up.ready" if is_ready else "up.not_ready", seconds=self._seconds())
-                self._say(ready=is_ready)
+            if self._is_ready() != told:
+                told = not told
+                self._say(ready=told)
+                self._on_event("up.ready" if told else "up.not_ready", seconds=self._seconds())
             await asyncio.sleep(POLL_S)
 
-    def _runs(self, name: str) -> bool:
-        return name in self._children and self._children[name].returncode is None
+    def _ready_stages(self) -> set[str]:
+        states = runtime.workers(self._data_dir)
+        return {stage for worker in states if worker.state == "ready" for stage in worker.stages}
+
+    def _is_ready(self) -> bool:
+        has_servers = all(child.returncode is None for name in (BROKER, STORE) if (child := self._children.get(name)))
+        has_store = bool(self._settings.milvus) or STORE in self._children
+        wanted = {stage for group in self._groups.values() for stage in group}
+        return self._have_topics and has_servers and has_store and wanted <= self._ready_stages()
 
     def _seconds(self) -> float:
         return round(time.monotonic() - self._started, 2)

@@ -32,8 +32,9 @@ from workers.rerank import expect
 from workers.stage import Output
 
 WEAK = 0.25
-"""Evidence whose relevance is below this answers nothing: the answer abstains. On the queries that the relevance was
-fitted on (``workers.relevance``), the best candidate below this was right for 6 of 40 captions and for no question."""
+"""Evidence whose relevance is below this answers nothing: the answer abstains. Among the queries that the relevance was
+fitted on (``workers.relevance``), the best candidate of 109 captions was below it, and right for 4 of them; so it was
+for 11 of the 14 questions that nothing answers, and for 2 of the 42 that something does."""
 EXTRACTIVE = "extractive"
 ONE_NOTE = frozenset({"llama"})
 """Generators that get the prompt for very small models."""

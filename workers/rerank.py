@@ -7,6 +7,7 @@ where part vectors cannot be read. The score and its formula are in ``workers.re
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol, TypeVar
 
@@ -86,13 +87,8 @@ def rerank(vectors: QueryVectors, candidates: Sequence[Candidate], parts: Sequen
             other_kind=is_other_kind(vectors.text, candidate.item.chunk),
         )
         score = relevance(signals)
-        scores = {
-            **candidate.scores,
-            "late": signals.late,
-            "dense": signals.dense,
-            "words": signals.words,
-            "rerank": score,
-        }
+        known = {"late": signals.late, "dense": signals.dense, "words": signals.words, "rerank": score}
+        scores = candidate.scores | {name: value for name, value in known.items() if math.isfinite(value)}
         scored.append(candidate.model_copy(update={"score": score, "scores": scores}))
     return tuple(sorted(scored, key=lambda candidate: -candidate.score))
 

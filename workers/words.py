@@ -20,7 +20,9 @@ them then there these they this those through to too under until up upon very wa
 while who whom whose why will with would you your yours don doesn didn isn aren wasn weren
 """
 STOP_WORDS = frozenset(_STOP_LIST.split())
-_ASKING_LIST = "picture image photo photograph video film clip sound audio recording show find hear tell say"
+_ASKING_LIST = """
+picture image photo photograph video film clip sound audio recording show shown see seen find hear heard tell say said
+"""
 ASKING = frozenset(_ASKING_LIST.split())
 """Words that say which kind of answer is wanted; that evidence lacks them speaks neither for nor against it."""
 

@@ -1,7 +1,7 @@
-"""A worker process without models: it says that it is ready, and ends on SIGTERM. ``python idle_worker.py MODE STAGE…``
+"""A worker process without models: it says that it is ready, and ends on SIGTERM.
 
-Modes: ``ready``; ``crash`` ends at once with 7; ``once`` crashes the first time only, which a file in the data folder
-remembers.
+``python idle_worker.py MODE STAGE…``; modes: ``ready``; ``crash`` ends at once with 7; ``once`` crashes the first time
+only, which a file in the data folder remembers.
 """
 
 from __future__ import annotations

@@ -108,14 +108,14 @@ def test_preparing_kafka_needs_maven_and_leaves_nothing_half_done(
     jars.parent.mkdir()
     monkeypatch.setattr(kafka_java, "jar_dir", lambda: jars)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
-    monkeypatch.setattr(kafka_java.shutil, "which", lambda _: None)
+    monkeypatch.setattr("shutil.which", lambda _: None)
     assert kafka_java.main(["prepare"]) == 1
     assert "Maven" in capsys.readouterr().err
     _script(
         tmp_path / "mvn",
         'out=${7#-DoutputDirectory=}; mkdir -p "$out"; touch "$out/half.jar"; echo "[ERROR] no route"; exit 1',
     )
-    monkeypatch.setattr(kafka_java.shutil, "which", lambda _: str(tmp_path / "mvn"))
+    monkeypatch.setattr("shutil.which", lambda _: str(tmp_path / "mvn"))
     with pytest.raises(ChildFailed, match="no route"):
         kafka_java.prepare()
     assert not jars.exists()
@@ -152,6 +152,14 @@ async def test_a_child_that_ends_or_stays_silent_is_told_with_its_last_words(tmp
         await Child.serve("it", ["/bin/sleep", "60"], port=1, timeout_s=0.2, log=log)
     with pytest.raises(ChildFailed, match="cannot be started"):
         Child.start("it", [str(tmp_path / "nothing")], log=log)
+
+
+def test_a_long_log_makes_room_for_a_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = tmp_path / "child.log"
+    log.write_text("of earlier runs")
+    monkeypatch.setattr("streams.child.MAX_LOG_BYTES", 5)
+    Child.start("it", ["/bin/true"], log=log).kill()
+    assert (log.read_text(), (tmp_path / "child.old.log").read_text()) == ("", "of earlier runs")
 
 
 async def test_a_child_that_ignores_sigterm_is_killed_with_its_own_children(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,6 +66,7 @@ class Worker:
         self.shell = Shell(stage, publisher.send, batch_size=batch_size, batch_wait_s=0.05, retries=2)
         self.app: faust.App = build_app(CHUNKS_EXTRACTED, self.shell, SETTINGS, bootstrap)
         self.assigned: list[int] = []
+        self._run: asyncio.Task[None] | None = None
         self._joined = asyncio.Event()
         self.app.on_partitions_assigned.connect(self._on_assigned)
 
@@ -76,7 +77,12 @@ class Worker:
     async def start(self) -> None:
         await self.app.start()
         await self._joined.wait()
-        self.run = asyncio.create_task(self.shell.run())
+        self._run = asyncio.create_task(self.shell.run())
+
+    @property
+    def run(self) -> asyncio.Task[None]:
+        assert self._run
+        return self._run
 
     async def stop(self) -> None:
         await self.shell.close()
@@ -84,9 +90,10 @@ class Worker:
         await self.app.stop()
 
     async def kill(self) -> None:
-        """Leave the group without the commits that an orderly end makes."""
-        self.run.cancel()
-        await asyncio.gather(self.run, return_exceptions=True)
+        """Leave in the middle of the work."""
+        if self._run:
+            self._run.cancel()
+            await asyncio.gather(self._run, return_exceptions=True)
         await self.app.stop()
 
 
@@ -104,6 +111,20 @@ async def publisher(bootstrap: str) -> AsyncIterator[Publisher]:
     await publisher.start()
     yield publisher
     await publisher.stop()
+
+
+@pytest.fixture
+async def crew(bootstrap: str, publisher: Publisher) -> AsyncIterator[Callable[..., Worker]]:
+    """Makes workers; those that a failed test leaves behind are ended."""
+    workers: list[Worker] = []
+
+    def hire(delay_s: float = 0.0) -> Worker:
+        workers.append(Worker(Echo(delay_s=delay_s), publisher, bootstrap))
+        return workers[-1]
+
+    yield hire
+    for worker in workers:
+        await worker.kill()
 
 
 async def publish(publisher: Publisher, *documents: str) -> None:
@@ -145,11 +166,11 @@ async def until(condition: object) -> None:
 
 
 async def test_fault_in_a_batch_commits_nothing_behind_a_gap_and_all_of_it_comes_again(
-    bootstrap: str, publisher: Publisher
+    bootstrap: str, publisher: Publisher, crew: Callable[..., Worker]
 ) -> None:
     before = [f"d{number}" for number in range(6)]
     await publish(publisher, *before)
-    first = Worker(Echo(), publisher, bootstrap)
+    first = crew()
     await first.start()
     await until(lambda: len(first.stage.seen) == 6)
     await publish(publisher, "fault", *[f"e{number}" for number in range(5)])
@@ -160,9 +181,7 @@ async def test_fault_in_a_batch_commits_nothing_behind_a_gap_and_all_of_it_comes
     done = sum(first.stage.seen.values()) - len([name for name in failed if first.stage.seen[name]])
     assert await committed(bootstrap) == done
 
-    second = Worker(Echo(), publisher, bootstrap)
-    second.stage.name = STAGE
-    second.stage.seen["fault"] = 0
+    second = crew()
     await second.start()
     await until(lambda: second.run.done() or len(second.stage.seen) > 5)
     assert set(failed) <= {name for batch in second.stage.batches for name in batch}
@@ -170,9 +189,11 @@ async def test_fault_in_a_batch_commits_nothing_behind_a_gap_and_all_of_it_comes
     await second.kill()
 
 
-async def test_crash_between_effect_and_ack_delivers_again(bootstrap: str, publisher: Publisher) -> None:
+async def test_crash_between_effect_and_ack_delivers_again(
+    bootstrap: str, publisher: Publisher, crew: Callable[..., Worker]
+) -> None:
     await publish(publisher, "d0")
-    first = Worker(Echo(), publisher, bootstrap)
+    first = crew()
     crash = asyncio.Event()
 
     async def die_instead_of_acking(batch: Sequence[Received]) -> None:
@@ -187,7 +208,7 @@ async def test_crash_between_effect_and_ack_delivers_again(bootstrap: str, publi
     await first.kill()
     assert await committed(bootstrap) == 0
 
-    second = Worker(Echo(), publisher, bootstrap)
+    second = crew()
     await second.start()
     await until(lambda: second.stage.seen["d0"] == 1)
     await second.stop()
@@ -197,12 +218,12 @@ async def test_crash_between_effect_and_ack_delivers_again(bootstrap: str, publi
 
 
 async def test_poisoned_records_become_dead_letters_and_the_next_is_served(
-    bootstrap: str, publisher: Publisher
+    bootstrap: str, publisher: Publisher, crew: Callable[..., Worker]
 ) -> None:
     poison = Record(CHUNKS_EXTRACTED.name, b"\xff\x00 no event", b"acme/poison", (("ce_id", b"1"),))
     await (await publisher.send_record(poison))
     await publish(publisher, "bad", "good")
-    worker = Worker(Echo(), publisher, bootstrap)
+    worker = crew()
     await worker.start()
     await until(lambda: worker.stage.seen["good"] and worker.stage.seen["bad"])
     letters = await read(bootstrap, DEAD_LETTERS, 2)
@@ -217,13 +238,13 @@ async def test_poisoned_records_become_dead_letters_and_the_next_is_served(
 
 
 async def test_two_workers_share_the_partitions_without_doing_anything_twice(
-    bootstrap: str, publisher: Publisher
+    bootstrap: str, publisher: Publisher, crew: Callable[..., Worker]
 ) -> None:
     documents = [f"d{number}" for number in range(300)]
     await publish(publisher, *documents)
-    first = Worker(Echo(delay_s=0.1), publisher, bootstrap)
+    first = crew(delay_s=0.1)
     await first.start()
-    second = Worker(Echo(delay_s=0.1), publisher, bootstrap)
+    second = crew(delay_s=0.1)
     await second.start()
     await until(lambda: len(first.stage.seen | second.stage.seen) == len(documents))
     assert sorted(first.assigned + second.assigned) == [0, 1, 2, 3]
@@ -233,8 +254,10 @@ async def test_two_workers_share_the_partitions_without_doing_anything_twice(
     assert await committed(bootstrap) == len(documents)
 
 
-async def test_survivor_takes_over_from_a_worker_that_leaves(bootstrap: str, publisher: Publisher) -> None:
-    first, second = (Worker(Echo(), publisher, bootstrap) for _ in range(2))
+async def test_survivor_takes_over_from_a_worker_that_leaves(
+    bootstrap: str, publisher: Publisher, crew: Callable[..., Worker]
+) -> None:
+    first, second = (crew() for _ in range(2))
     await asyncio.gather(first.start(), second.start())
     await until(lambda: len(first.assigned) + len(second.assigned) == 4 and first.assigned and second.assigned)
     await first.stop()

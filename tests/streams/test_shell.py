@@ -272,7 +272,7 @@ async def test_closing_finishes_the_batch_in_flight_and_leaves_the_queue() -> No
     assert broker.acked == [0]
 
 
-async def test_release_waits_for_the_batch_in_flight_and_drops_the_rest() -> None:
+async def test_pause_waits_for_the_batch_in_flight_and_drops_the_rest() -> None:
     go = asyncio.Event()
 
     async def process(batch: Sequence[Event]) -> AsyncGenerator[Output, None]:
@@ -288,13 +288,15 @@ async def test_release_waits_for_the_batch_in_flight_and_drops_the_rest() -> Non
     waiting = asyncio.create_task(shell.put(broker.received(extracted("d3"), 3)))
     await asyncio.sleep(0.001)
     assert not waiting.done()
-    release = asyncio.create_task(shell.release(5))
+    pause = asyncio.create_task(shell.pause(5))
     await asyncio.sleep(0.001)
-    assert not release.done()
+    assert not pause.done()
     go.set()
-    await release
+    await pause
     assert broker.acked == [0]
     await waiting
+    await shell.put(broker.received(extracted("d4"), 4))
+    shell.resume()
     await shell.put(broker.received(extracted("d1"), 1))  # as the partition's new owner reads it
     await asyncio.sleep(0.01)
     await shell.close()
@@ -302,7 +304,7 @@ async def test_release_waits_for_the_batch_in_flight_and_drops_the_rest() -> Non
     assert broker.acked == [0, 1]
 
 
-async def test_release_does_not_wait_for_ever() -> None:
+async def test_pause_does_not_wait_for_ever() -> None:
     async def process(batch: Sequence[Event]) -> AsyncGenerator[Output, None]:
         await asyncio.Event().wait()
         yield Output(0, embedded("never"))
@@ -312,7 +314,7 @@ async def test_release_does_not_wait_for_ever() -> None:
     await shell.put(broker.received(extracted("d0"), 0))
     run = asyncio.create_task(shell.run())
     await asyncio.sleep(0.001)
-    await shell.release(0.01)
+    await shell.pause(0.01)
     assert broker.acked == []
     run.cancel()
 

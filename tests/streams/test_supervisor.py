@@ -7,7 +7,6 @@ import asyncio
 import os
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -20,9 +19,10 @@ from streams import runtime, supervisor
 from streams.admin import topic_sizes
 from streams.child import Child, ChildFailed
 from streams.environment import to_environment
+from streams.restarts import RestartPolicy
 from streams.runtime import DataDirInUse, NotRunning, is_alive
 from streams.settings import Settings
-from streams.supervisor import BROKER, STORE, Broker, Group, RestartPolicy, Supervisor
+from streams.supervisor import BROKER, STORE, Broker, Group, Supervisor
 from streams.topics import TOPICS
 from tests.conftest import needs_kafka
 from workers.limits import Limits
@@ -223,20 +223,16 @@ sys.exit(asyncio.run(supervisor.up(Settings(data_dir=Path(sys.argv[1])), groups=
 @pytest.fixture
 async def process(settings: Settings) -> AsyncIterator[Child]:
     """A process that runs ``up``, ready."""
-    log = settings.data_dir / "up.log"
-    child = Child.start("up", [sys.executable, "-c", UP, str(settings.data_dir)], log=log)
+    child = Child.start("up", [sys.executable, "-c", UP, str(settings.data_dir)], log=settings.data_dir / "up.log")
     try:
-        await runtime.wait_ready(settings) if await _appears(settings) else pytest.fail(child.last_words())
+        async with asyncio.timeout(30):
+            while runtime.running(settings.data_dir) is None:
+                assert child.returncode is None, child.last_words()
+                await asyncio.sleep(0.02)
+        await runtime.wait_ready(settings)
         yield child
     finally:
         await child.stop()
-
-
-async def _appears(settings: Settings) -> bool:
-    deadline = time.monotonic() + 20
-    while runtime.running(settings.data_dir) is None and time.monotonic() < deadline:
-        await asyncio.sleep(0.02)
-    return runtime.running(settings.data_dir) is not None
 
 
 async def _gone(pids: Iterable[int]) -> None:

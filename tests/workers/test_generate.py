@@ -21,7 +21,7 @@ from workers.generation.wording import ABSTENTION
 from workers.models.base import Generator
 
 ENGINEER = evidence(1, "The operator reports the fault to the duty engineer, whose number is 4417.", score=0.9)
-BELL = evidence(2, "The bell was cast in 1412.", score=0.5)
+BELL = evidence(2, "The bell was cast in 1412.", score=0.6)
 CAT = evidence(
     3,
     "tabby cat",

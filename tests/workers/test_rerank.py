@@ -6,14 +6,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from schemas.answers import HitsRanked
 from schemas.base import Event, Trace
-from schemas.chunks import Channel
+from schemas.chunks import Channel, PartsRef
 from schemas.media import Modality
 from schemas.queries import Candidate, QueryReranked, QueryRetrieved
 from tests.workers.toy_space import PartsInMemory, asked, candidate, chunk, features, query, region, window
+from workers.models.base import Parts
 from workers.relevance import Signals, is_other_kind, relevance, word_scores
 from workers.rerank import RerankStage
 
@@ -86,6 +88,20 @@ async def test_every_signal_is_kept() -> None:
     assert found.score == found.scores["rerank"]
     assert found.scores["late"] == pytest.approx(1.0, abs=0.01)
     assert event.trace.traceparent == "00-1-2-01"
+
+
+async def test_what_is_unknown_is_left_out_and_the_event_survives_the_wire() -> None:
+    class Lost(PartsInMemory):
+        async def read_many(self, refs: Sequence[PartsRef]) -> list[Parts]:
+            nothing = np.zeros((0, 0), np.float32)
+            return [Parts(nothing, np.zeros((0, 4), np.int32), np.zeros(0, np.float32)) for _ in refs]
+
+    vectors = query("feline").model_copy(update={"text": ""})
+    event = QueryRetrieved(query_id="q1", asked=asked(""), vectors=vectors, candidates=(CAT,))
+    (output,) = [output async for output in RerankStage(Lost()).process([event])]
+    assert isinstance(output.result, QueryReranked)
+    assert set(output.result.candidates[0].scores) == {"retrieve", "dense", "rerank"}
+    assert QueryReranked.model_validate_json(output.result.model_dump_json()) == output.result
 
 
 async def test_a_query_may_end_here() -> None:

@@ -97,6 +97,11 @@ def test_a_region_is_pointed_at(box: tuple[float, float, float, float], where: s
     assert stated(made) == f"a.png shows: cat{where} [1]."
 
 
+def test_doubt_is_said() -> None:
+    made = evidence(1, "sea anemone", modality=Modality.IMAGE, channel=Channel.PICTURE, source_uri="a.png", score=0.3)
+    assert stated(made) == "Perhaps: a.png shows: sea anemone [1]."
+
+
 def test_a_long_quotation_is_cut_at_a_word() -> None:
     sentence = stated(evidence(1, "word " * 200))
     assert sentence.endswith("word …” [1].")

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from schemas.queries import Evidence
 from workers.words import content, coverage
 
-SUPPORTED = 0.8
+SUPPORTED = 0.85
 """Share of an answer's words that its evidence (or the question) must hold.
 
-On 25 questions to Gemma 3 270M good answers had 1.0, two paraphrases .83, inventions .75 and less."""
+The right answers of Gemma 3 270M to 25 questions all had 1.0. Given notes that do not answer, it copied them (1.0 as
+well: the relevance of the evidence must keep those out) or invented (0 to 0.8)."""
 
 _MARKER = re.compile(r"\s*\[\s*(\d{1,3}(?:\s*[,;–-]\s*\d{1,3})*)\s*\]")
 _LOOSE_BRACKET = re.compile(r"\s*\[[^\]]*\]?|\]")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -13,25 +12,6 @@ from schemas.chunks import Box, Chunk
 from schemas.queries import Candidate, Evidence
 from workers.models.base import Floats, Parts
 from workers.words import asked, content, coverage
-
-_NUMBER_WORDS = (
-    "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\\w+teen|twenty|thirty|forty|fifty|sixty|seventy"
-    "|eighty|ninety|hundred|thousand|million|once|twice|half|quarter|dozen|every"
-)
-
-
-_KINDS = (
-    (
-        re.compile(r"\bhow (?:many|much|long|old|far|deep|tall|high|hot|cold|fast|often|big|large|heavy)\b", re.I),
-        re.compile(rf"\d|\b(?:{_NUMBER_WORDS})\b", re.I),
-    ),
-    (
-        re.compile(r"\bwhen\b|\b(?:what|which) (?:time|day|date|year|month|number|price)\b", re.I),
-        re.compile(r"\d|day\b"),
-    ),
-    (re.compile(r"\bwh(?:o|ose|om)\b", re.I), re.compile(r"(?<=[a-z,;] )[A-Z][a-z]+|^[A-Z][a-z]+ [A-Z]")),
-)
-"""What is asked, and what an answer to it looks like."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +36,6 @@ class Question:
     def words(self, text: str) -> float:
         """The share of the question's exact words that ``text`` holds."""
         return coverage(self.stems, content(text))
-
-    def expects(self, text: str) -> bool:
-        """Whether ``text`` holds the kind of thing that the question asks for; false where any kind would do."""
-        return any(asks.search(self.text) and kind.search(text) for asks, kind in _KINDS)
 
 
 @dataclass(frozen=True, slots=True)
