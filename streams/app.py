@@ -67,6 +67,7 @@ def build_app(topic: Topic, shell: Shell, settings: Settings, bootstrap: str) ->
         group_id(shell.stage.name),
         broker=[f"aiokafka://{server.strip()}" for server in bootstrap.split(",")],
         store="memory://",
+        datadir=str(settings.data_dir / "faust"),  # stays empty: no stage keeps a table
         autodiscover=False,
         web_enabled=False,
         topic_disable_leader=True,

@@ -40,6 +40,7 @@ async def start_tansu(data_dir: Path, *, port: int = 0, keep_open: Sequence[int]
         port=port,
         timeout_s=START_TIMEOUT_S,
         log=data_dir / "logs" / "broker.log",
+        env={"NO_COLOR": "1"},
         keep_open=keep_open,
     )
     return child, f"127.0.0.1:{port}"

@@ -115,10 +115,11 @@ class Child:
         port: int,
         timeout_s: float,
         log: Path,
+        env: Mapping[str, str] | None = None,
         keep_open: Sequence[int] = (),
     ) -> Child:
         """Start a server and wait until it listens on ``port``. Raises ``ChildFailed``; nothing is left then."""
-        child = cls.start(name, command, log=log, keep_open=keep_open)
+        child = cls.start(name, command, log=log, env=env, keep_open=keep_open)
         try:
             await child._listening(port, timeout_s)
         except BaseException:  # cancelled as well

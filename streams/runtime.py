@@ -205,6 +205,12 @@ def forget_worker(data_dir: Path, pid: int) -> None:
     (run_dir(data_dir) / f"worker-{pid}.json").unlink(missing_ok=True)
 
 
+def forget_workers(data_dir: Path) -> None:
+    """Say that no worker process runs."""
+    for path in (data_dir / "run").glob("worker-*.json"):
+        path.unlink(missing_ok=True)
+
+
 def workers(data_dir: Path) -> Iterator[WorkerState]:
     """The worker processes that run on this data folder."""
     for path in sorted((data_dir / "run").glob("worker-*.json")):

@@ -120,8 +120,7 @@ class Supervisor:
             child.kill()
 
     def _choose_addresses(self) -> None:
-        for worker in runtime.workers(self._data_dir):
-            runtime.forget_worker(self._data_dir, worker.pid)  # of an earlier run: the lock is ours
+        runtime.forget_workers(self._data_dir)  # of an earlier run: the lock is ours
         kafka_port, milvus_port = free_ports(2)
         self._addresses = Addresses(
             kafka=self._settings.kafka or f"127.0.0.1:{kafka_port}",

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import faust
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from schemas.base import Event
-from schemas.chunks import ChunksEmbedded, ChunksExtracted
+from schemas.chunks import ChunksEmbedded
 from schemas.letters import DeadLetter
 from streams.admin import ensure_topics
 from streams.app import build_app
@@ -22,9 +22,8 @@ from streams.publisher import MAX_REQUEST_BYTES, Publisher
 from streams.record import Record
 from streams.settings import Settings
 from streams.shell import Received, Shell
-from streams.stages import group_id
-from streams.topics import CHUNKS_EMBEDDED, CHUNKS_EXTRACTED, DEAD_LETTERS, Topic
-from streams.wire import decode
+from streams.topics import CHUNKS_EMBEDDED, CHUNKS_EXTRACTED, DEAD_LETTERS
+from tests.streams.brokers import committed, publish, read
 from workers.errors import InvalidEvent, InvalidMedia, TransientError
 from workers.stage import Output
 
@@ -98,22 +97,6 @@ class Worker:
 
 
 @pytest.fixture
-async def bootstrap(tmp_path: Path) -> AsyncIterator[str]:
-    child, address = await start_tansu(tmp_path)
-    await ensure_topics(address)
-    yield address
-    await child.stop()
-
-
-@pytest.fixture
-async def publisher(bootstrap: str) -> AsyncIterator[Publisher]:
-    publisher = Publisher(bootstrap)
-    await publisher.start()
-    yield publisher
-    await publisher.stop()
-
-
-@pytest.fixture
 async def crew(bootstrap: str, publisher: Publisher) -> AsyncIterator[Callable[..., Worker]]:
     """Makes workers; those that a failed test leaves behind are ended."""
     workers: list[Worker] = []
@@ -125,37 +108,6 @@ async def crew(bootstrap: str, publisher: Publisher) -> AsyncIterator[Callable[.
     yield hire
     for worker in workers:
         await worker.kill()
-
-
-async def publish(publisher: Publisher, *documents: str) -> None:
-    events = [ChunksExtracted(tenant="acme", document_id=name, version=1, event_time_ms=0) for name in documents]
-    for delivery in [await publisher.send(event) for event in events]:
-        await delivery
-
-
-async def read(bootstrap: str, topic: Topic, count: int) -> list[Event]:
-    """The first ``count`` events of a topic."""
-    consumer = AIOKafkaConsumer(
-        topic.name, bootstrap_servers=bootstrap, auto_offset_reset="earliest", fetch_max_wait_ms=50
-    )
-    await consumer.start()
-    try:
-        async with asyncio.timeout(20):
-            records = [await consumer.getone() for _ in range(count)]
-    finally:
-        await consumer.stop()
-    return [decode(Record(topic.name, item.value, item.key, tuple(item.headers))) for item in records]
-
-
-async def committed(bootstrap: str) -> int:
-    """The records that the stage has committed."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=group_id(STAGE), enable_auto_commit=False)
-    await consumer.start()
-    try:
-        parts = [TopicPartition(CHUNKS_EXTRACTED.name, number) for number in range(CHUNKS_EXTRACTED.partitions)]
-        return sum([await consumer.committed(part) or 0 for part in parts])
-    finally:
-        await consumer.stop()
 
 
 async def until(condition: object) -> None:
@@ -179,7 +131,7 @@ async def test_fault_in_a_batch_commits_nothing_behind_a_gap_and_all_of_it_comes
     failed = first.stage.batches[-1]
     await first.kill()
     done = sum(first.stage.seen.values()) - len([name for name in failed if first.stage.seen[name]])
-    assert await committed(bootstrap) == done
+    assert await committed(bootstrap, STAGE) == done
 
     second = crew()
     await second.start()
@@ -206,13 +158,13 @@ async def test_crash_between_effect_and_ack_delivers_again(
     await first.start()
     await asyncio.wait_for(crash.wait(), 20)
     await first.kill()
-    assert await committed(bootstrap) == 0
+    assert await committed(bootstrap, STAGE) == 0
 
     second = crew()
     await second.start()
     await until(lambda: second.stage.seen["d0"] == 1)
     await second.stop()
-    assert await committed(bootstrap) == 1
+    assert await committed(bootstrap, STAGE) == 1
     outputs = await read(bootstrap, CHUNKS_EMBEDDED, 2)
     assert [event.subject for event in outputs] == ["d0", "d0"]
 
@@ -228,7 +180,7 @@ async def test_poisoned_records_become_dead_letters_and_the_next_is_served(
     await until(lambda: worker.stage.seen["good"] and worker.stage.seen["bad"])
     letters = await read(bootstrap, DEAD_LETTERS, 2)
     await worker.stop()
-    assert await committed(bootstrap) == 3
+    assert await committed(bootstrap, STAGE) == 3
     by_error = {letter.error: letter for letter in letters if isinstance(letter, DeadLetter)}
     unread, refused = by_error["InvalidEvent"], by_error["InvalidMedia"]
     assert (unread.original_value, unread.original_key) == (poison.value, poison.key)
@@ -251,7 +203,7 @@ async def test_two_workers_share_the_partitions_without_doing_anything_twice(
     assert min(len(first.stage.seen), len(second.stage.seen)) > 0
     assert (first.stage.seen + second.stage.seen).most_common(1)[0][1] == 1
     await asyncio.gather(first.stop(), second.stop())
-    assert await committed(bootstrap) == len(documents)
+    assert await committed(bootstrap, STAGE) == len(documents)
 
 
 async def test_survivor_takes_over_from_a_worker_that_leaves(
@@ -265,7 +217,7 @@ async def test_survivor_takes_over_from_a_worker_that_leaves(
     await publish(publisher, *[f"d{number}" for number in range(20)])
     await until(lambda: len(second.stage.seen) == 20)
     await second.stop()
-    assert await committed(bootstrap) == 20
+    assert await committed(bootstrap, STAGE) == 20
 
 
 async def test_publisher_says_when_an_event_is_too_large_or_the_broker_is_away(tmp_path: Path) -> None:

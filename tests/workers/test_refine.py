@@ -132,6 +132,20 @@ async def test_a_picture_is_whole_where_nothing_stands_out() -> None:
     assert piece.box is None
 
 
+async def test_a_region_of_a_picture_on_a_page_is_a_box_on_the_page() -> None:
+    made = picture("p", region((0, 0, 1, 1), "sofa"), region((0.5, 0, 1, 0.5), "cat"), box=(0.5, 0.5, 1, 1), page=3)
+    (piece,) = await refined("a feline", candidate(made))
+    assert (piece.page, piece.box) == (3, (0.75, 0.5, 1, 0.75))
+
+
+async def test_the_event_time_is_that_of_the_piece() -> None:
+    windows = [window(at, at + 960, "dog" if at >= 60_960 else "wind") for at in (60_000, 60_960)]
+    heard = features(windows=windows)
+    made = chunk("y", channel=Channel.SOUND, features=heard, start_ms=60_000, end_ms=61_920, event_time_ms=1_060_000)
+    (piece,) = await refined("a hound", candidate(made))
+    assert (piece.start_ms, piece.event_time_ms) == (60_960, 1_060_960)
+
+
 async def test_a_shot_keeps_its_seconds() -> None:
     made = picture("shot", region((0, 0, 1, 1), "lake"), modality=Modality.VIDEO, start_ms=5000, end_ms=9000)
     (piece,) = await refined("lake", candidate(made))
