@@ -36,6 +36,11 @@ class Settings(BaseSettings):
     profile: Literal["local", "hub", "fake"] = "local"
     generator: Literal["llama", "extractive", "fake"] = "llama"
     ocr: bool = True
+    hub_vision: str = Field("google/siglip2-base-patch16-224", description="hub profile: words and pictures")
+    hub_audio: str = Field("laion/clap-htsat-unfused", description="hub profile: sounds")
+    hub_speech: str = Field("openai/whisper-large-v3-turbo", description="hub profile: speech")
+    hub_generator: str = Field("Qwen/Qwen3-1.7B", description="hub profile: answers")
+    device: str = Field("auto", description="hub profile: torch's device; auto takes a GPU where there is one")
     threads: int = Field(0, ge=0, description="threads of one model call; 0: the machine's cores, at most 4")
 
     session_timeout_s: float = Field(6.0, gt=0, description="a worker silent for so long loses its partitions")

@@ -175,15 +175,22 @@ class Shell:
         with structlog.contextvars.bound_contextvars(
             stage=self.stage.name, **_ids(item.event for item in pending.values())
         ):
-            async for attempt in stamina.retry_context(
-                on=TransientError, attempts=self._retries, timeout=None, wait_initial=0.2, wait_max=20.0
-            ):
-                with attempt:
-                    if attempt.num > 1:
-                        metrics.retried(self.stage.name, len(pending))
-                    await self._process(pending)
+            try:
+                await self._process_patiently(pending)
+            except Exception:
+                log.exception("batch.failed", events=len(pending))  # the ids of the events are on this line
+                raise
         for item in pending.values():
             log.info("event.done", stage=self.stage.name, **_ids([item.event]))
+
+    async def _process_patiently(self, pending: Pending) -> None:
+        async for attempt in stamina.retry_context(
+            on=TransientError, attempts=self._retries, timeout=None, wait_initial=0.2, wait_max=20.0
+        ):
+            with attempt:
+                if attempt.num > 1:
+                    metrics.retried(self.stage.name, len(pending))
+                await self._process(pending)
 
     async def _process(self, pending: Pending) -> None:
         """One attempt at what is pending; a refused event leaves ``pending``, so that it is refused once only."""

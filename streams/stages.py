@@ -43,13 +43,22 @@ class Resources:
     @cached_property
     def models(self) -> Models:
         """Encoders, recognisers and the generator of the profile."""
+        from workers.models.hub import HubNames
         from workers.models.profiles import Models
 
+        chosen = self.settings
         return Models(
             self.settings.profile,
             threads=self.settings.threads or min(4, os.cpu_count() or 1),
             generator=self.settings.generator,
             ocr=self.settings.ocr,
+            hub=HubNames(
+                vision=chosen.hub_vision,
+                audio=chosen.hub_audio,
+                speech=chosen.hub_speech,
+                generator=chosen.hub_generator,
+                device=chosen.device,
+            ),
         )
 
     @cached_property

@@ -1,29 +1,29 @@
-"""Reads topics from their end, for a client: no consumer group, one consumer for many listeners.
+"""Reads topics for a client: no consumer group, nothing is committed.
 
-In: topics. Out: decoded events, to every listener that is interested. A record that cannot be read is skipped: the
-stages say what is wrong with it.
+``open_consumer`` stands at the start of topics, or where a moment of time is; ``read_to_end`` gives what they hold;
+``Tail`` stands at their end and hands what passes to one listener. Raises ``TransientError`` where Kafka is away.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
+from aiokafka.partitioner import DefaultPartitioner
 
 from schemas.base import Event
 from streams.record import Record
 from streams.topics import Topic
 from streams.wire import decode
-from workers.errors import InvalidEvent, TransientError
+from workers.errors import InvalidEvent, SensoriumError, TransientError
 
 log = structlog.get_logger()
 
 FETCH_MAX_WAIT_MS = 50  # see streams/app.py: the embedded broker looks for new records a few times within it
-Listener = asyncio.Queue[Event]
 
 
 def to_record(message: ConsumerRecord[bytes, bytes]) -> Record:
@@ -39,8 +39,13 @@ def to_record(message: ConsumerRecord[bytes, bytes]) -> Record:
     )
 
 
-async def open_consumer(bootstrap: str, topics: Sequence[Topic]) -> AIOKafkaConsumer:
-    """A consumer of all partitions of ``topics``, from their start. Raises ``TransientError`` where Kafka is away."""
+async def open_consumer(
+    bootstrap: str, topics: Sequence[Topic], *, key: str | None = None, since_ms: int | None = None
+) -> AIOKafkaConsumer:
+    """A consumer at the start of ``topics``; with ``key``, of the partitions that records of this key go to.
+
+    With ``since_ms`` it stands at the first record since then, where the broker can tell. Stop it when done.
+    """
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
         enable_auto_commit=False,
@@ -50,65 +55,109 @@ async def open_consumer(bootstrap: str, topics: Sequence[Topic]) -> AIOKafkaCons
     )
     try:
         await consumer.start()
-        names = {topic.name: topic for topic in topics}
-        partitions = []
-        for name, topic in names.items():
-            known = consumer.partitions_for_topic(name) or range(topic.partitions)
-            partitions += [TopicPartition(name, number) for number in sorted(known)]
-        consumer.assign(partitions)
+        consumer.assign([part for topic in topics for part in _partitions(consumer, topic, key)])
+        if since_ms is not None:
+            await _seek(consumer, since_ms)
     except KafkaError as error:
         await consumer.stop()
-        raise TransientError(
-            f"no Kafka answers at {bootstrap}", hint="is `sensorium up` running? or set SENSORIUM_KAFKA"
-        ) from error
+        raise _away(bootstrap) from error
+    except BaseException:
+        await consumer.stop()
+        raise
     return consumer
 
 
-class Tail:
-    """One consumer at the end of some topics; listeners hear what passes from the moment that they come."""
+def _partitions(consumer: AIOKafkaConsumer, topic: Topic, key: str | None) -> list[TopicPartition]:
+    numbers = sorted(consumer.partitions_for_topic(topic.name) or range(topic.partitions))
+    if key is not None:
+        numbers = [DefaultPartitioner()(key.encode(), numbers, numbers)]
+    return [TopicPartition(topic.name, number) for number in numbers]
 
-    def __init__(self, bootstrap: str, topics: Sequence[Topic]) -> None:
+
+async def _seek(consumer: AIOKafkaConsumer, moment_ms: int) -> None:
+    for partition, found in (
+        await consumer.offsets_for_times(dict.fromkeys(consumer.assignment(), moment_ms))
+    ).items():
+        if found is not None:  # else nothing is so new, or the broker cannot tell: the start stays
+            consumer.seek(partition, found.offset)
+
+
+def _away(bootstrap: str) -> TransientError:
+    return TransientError(
+        f"no Kafka answers at {bootstrap}", hint="is `sensorium up` running? or set SENSORIUM_KAFKA"
+    )
+
+
+async def read_to_end(consumer: AIOKafkaConsumer) -> AsyncIterator[Record]:
+    """What lies between where ``consumer`` stands and the present ends of its partitions."""
+    ends = await consumer.end_offsets(list(consumer.assignment()))
+    left = dict(ends)
+    while left := {part: end for part, end in left.items() if await consumer.position(part) < end}:
+        for messages in (await consumer.getmany(*left, timeout_ms=1000)).values():
+            for message in messages:
+                yield to_record(message)
+
+
+class Listener(Protocol):
+    """Who hears what passes at the end of some topics."""
+
+    def wants(self, record: Record) -> bool:
+        """Whether ``record`` is worth decoding; asked for every record."""
+
+    def take(self, event: Event) -> None:
+        """An event that was wanted."""
+
+    def fail(self, error: SensoriumError) -> None:
+        """Nothing more will be heard."""
+
+
+class Tail:
+    """One consumer at the end of some topics. A record that cannot be read is skipped: stages say what is wrong."""
+
+    def __init__(self, bootstrap: str, topics: Sequence[Topic], listener: Listener) -> None:
         self._bootstrap = bootstrap
         self._topics = tuple(topics)
-        self._listeners: dict[Listener, Callable[[Event], bool]] = {}
+        self._listener = listener
+        self._starting = asyncio.Lock()
         self._consumer: AIOKafkaConsumer | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Connect, and stand at the end of every partition."""
-        self._consumer = await open_consumer(self._bootstrap, self._topics)
-        ends = await self._consumer.end_offsets(list(self._consumer.assignment()))
-        for partition, offset in ends.items():
-            self._consumer.seek(partition, offset)
-        self._task = asyncio.create_task(self._read(self._consumer))
+        """Stand at the end of every partition: what is published from now on is heard. Starts once."""
+        async with self._starting:
+            if self._reading is not None and not self._reading.done():
+                return
+            await self.stop()
+            self._consumer = await open_consumer(self._bootstrap, self._topics)
+            ends = await self._consumer.end_offsets(list(self._consumer.assignment()))
+            for partition, offset in ends.items():
+                self._consumer.seek(partition, offset)
+            self._reading = asyncio.create_task(self._read(self._consumer))
 
     async def stop(self) -> None:
         """Disconnect."""
-        if self._task:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        if self._reading:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+            self._reading = None
         if self._consumer:
             await self._consumer.stop()
-
-    @asynccontextmanager
-    async def listen(self, wants: Callable[[Event], bool]) -> AsyncIterator[Listener]:
-        """A queue of the events that ``wants`` picks, from now on."""
-        listener: Listener = asyncio.Queue()
-        self._listeners[listener] = wants
-        try:
-            yield listener
-        finally:
-            del self._listeners[listener]
+            self._consumer = None
 
     async def _read(self, consumer: AIOKafkaConsumer) -> None:
-        async for message in consumer:
-            if not self._listeners:
-                continue
-            try:
-                event = decode(to_record(message))
-            except InvalidEvent as error:
-                log.debug("tail.unreadable", topic=message.topic, offset=message.offset, reason=error.reason)
-                continue
-            for listener, wants in list(self._listeners.items()):
-                if wants(event):
-                    listener.put_nowait(event)
+        try:
+            async for message in consumer:
+                self._hand_on(to_record(message))
+        except KafkaError as error:
+            log.warning("tail.lost", topics=[topic.name for topic in self._topics], reason=str(error))
+            self._listener.fail(_away(self._bootstrap))
+
+    def _hand_on(self, record: Record) -> None:
+        if not self._listener.wants(record):
+            return
+        try:
+            event = decode(record)
+        except InvalidEvent as error:
+            log.debug("tail.unreadable", topic=record.topic, offset=record.offset, reason=error.reason)
+        else:
+            self._listener.take(event)

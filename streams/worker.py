@@ -12,7 +12,7 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from typing import Literal, NoReturn
 
 import stamina
 import structlog
@@ -48,43 +48,138 @@ class _StageProcess:
             retries=settings.retries,
         )
         self.app = build_app(spec.topic, self.shell, settings, resources.addresses.kafka)
-        self.joined = asyncio.Event()
+        self._joined = asyncio.Event()
         self.app.on_partitions_assigned.connect(self._on_assigned)
 
     async def _on_assigned(self, *_: object, **__: object) -> None:
         """The group has settled; with more workers than partitions some of them have none."""
-        self.joined.set()
+        self._joined.set()
 
     async def start(self) -> None:
-        """Load the models while the consumer joins its group."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_patiently(self.stage.start))
-            group.create_task(self.app.start())
-            group.create_task(self.joined.wait())
+        """Load the models while the consumer joins its group. Raises ``TransientError`` where a part stays away."""
+        ready = asyncio.gather(_patiently(self.stage.start), self.app.start(), self._joined.wait())
+        await _first(ready, self._crash())
 
     async def run(self) -> None:
         """Process until the shell is closed. Raises what must end the process."""
-        watcher = asyncio.create_task(self._watch())
-        work = asyncio.create_task(self.shell.run())
-        try:
-            done, _ = await asyncio.wait((watcher, work), return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            watcher.cancel()
-            work.cancel()
+        await _first(self.shell.run(), self._crash())
 
-    async def _watch(self) -> None:
-        """A Faust app that has crashed neither raises nor ends: notice it."""
+    async def stop(self) -> None:
+        """Commit and leave the group, release the stage."""
+        await self.leave()
+        await self.stage.stop()
+
+    async def leave(self) -> None:
+        """Commit what is acknowledged and leave the group."""
+        await self.app.stop()
+
+    async def _crash(self) -> NoReturn:
+        """Raises when the Faust app has crashed; by itself it neither raises nor ends."""
         while True:
             await asyncio.sleep(WATCH_S)
             if self.app.crashed:
                 raise RuntimeError(f"the consumer of {self.stage.name} has crashed") from self.app.crash_reason
 
+
+class _Worker:
+    """Some stages in one process, with what they share."""
+
+    def __init__(self, settings: Settings, names: tuple[str, ...]) -> None:
+        self._settings = settings
+        self._names = names
+        self._publisher: Publisher | None = None
+        self._processes: list[_StageProcess] = []
+
+    async def start(self) -> None:
+        """Everything up to ready; parts that are starting themselves are waited for."""
+        self._tell("starting")
+        started = time.monotonic()
+        resources = Resources(self._settings, resolve(self._settings))
+        kafka = resources.addresses.kafka
+        await _patiently(lambda: ensure_topics(kafka))
+        self._publisher = Publisher(kafka)
+        await _patiently(self._publisher.start)
+        self._processes = [_StageProcess(STAGES[name], resources, self._publisher) for name in self._names]
+        await asyncio.gather(*(process.start() for process in self._processes))
+        log.info("worker.ready", stages=self._names, seconds=round(time.monotonic() - started, 1))
+        self._tell("ready")
+
+    async def serve(self, stop: asyncio.Event) -> bool:
+        """Process until ``stop``, then finish what is in flight; whether all was well."""
+        runs = [asyncio.create_task(process.run(), name=process.stage.name) for process in self._processes]
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait((*runs, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        self._tell("stopping")
+        for process in self._processes:
+            await process.shell.close()
+        ended, late = await asyncio.wait(runs, timeout=self._settings.drain_timeout_s)
+        failed = [run for run in ended if run.exception()]
+        for run in failed:
+            log.error("worker.failed", stage=run.get_name(), error=repr(run.exception()))
+        if late:
+            await self._abandon([run.get_name() for run in late], is_well=not failed)
+        return not failed
+
     async def stop(self) -> None:
-        """Commit and leave the group, release the stage."""
-        await self.app.stop()
-        await self.stage.stop()
+        """Commit, leave, release, disconnect; as far as any of it was reached."""
+        for process in self._processes:
+            await process.stop()
+        if self._publisher:
+            await self._publisher.stop()
+
+    async def _abandon(self, stages: list[str], *, is_well: bool) -> None:
+        """End the process under the work that is left: a thread cannot be cancelled, and would be waited for."""
+        log.warning("worker.drain_timeout", stages=stages, hint="their events come again after the restart")
+        for process in self._processes:
+            await process.leave()
+        forget_worker(self._settings.data_dir, os.getpid())
+        os._exit(0 if is_well else 1)
+
+    def _tell(self, state: Literal["starting", "ready", "stopping"]) -> None:
+        now = WorkerState(pid=os.getpid(), stages=self._names, state=state, since_ms=wall_ms())
+        write_worker(self._settings.data_dir, now)
+
+
+def run_worker(settings: Settings, stages: Sequence[str]) -> int:
+    """Run ``stages`` (all where empty) until SIGTERM or SIGINT; the exit code.
+
+    Raises ``SensoriumError`` where a part that is needed stays away at the start.
+    """
+    names = tuple(stages) or tuple(STAGES)
+    if settings.metrics_port:
+        metrics.serve(settings.metrics_port)
+    if all(STAGES[name].is_ingestion for name in names):
+        os.nice(INGESTION_NICENESS)  # questions have priority for the cores
+    try:
+        return asyncio.run(_serve(_Worker(settings, names)))
+    finally:
+        forget_worker(settings.data_dir, os.getpid())
+
+
+async def _serve(worker: _Worker) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        await _first(worker.start(), stop.wait())
+        return 0 if stop.is_set() or await worker.serve(stop) else 1
+    finally:
+        await worker.stop()
+
+
+async def _first(*work: Awaitable[object]) -> None:
+    """Wait until one of them is done, and cancel the others. Raises what it raised."""
+    tasks = [asyncio.ensure_future(item) for item in work]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _patiently(start: Callable[[], Awaitable[None]]) -> None:
@@ -94,67 +189,3 @@ async def _patiently(start: Callable[[], Awaitable[None]]) -> None:
     ):
         with attempt:
             await start()
-
-
-def run_worker(settings: Settings, stages: Sequence[str]) -> int:
-    """Run ``stages`` (all where empty) until SIGTERM or SIGINT; the exit code."""
-    names = tuple(stages) or tuple(STAGES)
-    if settings.metrics_port:
-        metrics.serve(settings.metrics_port)
-    if all(STAGES[name].is_ingestion for name in names):
-        os.nice(INGESTION_NICENESS)  # questions have priority for the cores
-    try:
-        return asyncio.run(_serve(settings, names))
-    finally:
-        forget_worker(settings.data_dir, os.getpid())
-
-
-async def _serve(settings: Settings, names: tuple[str, ...]) -> int:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    started = time.monotonic()
-    _tell(settings, names, "starting")
-    resources = Resources(settings, resolve(settings))
-    publisher = Publisher(resources.addresses.kafka)
-    await _patiently(lambda: ensure_topics(resources.addresses.kafka))
-    await _patiently(publisher.start)
-    async with AsyncExitStack() as stack:
-        stack.push_async_callback(publisher.stop)
-        processes = [_StageProcess(STAGES[name], resources, publisher) for name in names]
-        stopping = asyncio.create_task(stop.wait())
-        starting = asyncio.gather(*(process.start() for process in processes))
-        await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
-        if not starting.done():
-            starting.cancel()
-            return 0
-        starting.result()
-        for process in processes:
-            stack.push_async_callback(process.stop)
-        log.info("worker.ready", stages=names, seconds=round(time.monotonic() - started, 1))
-        _tell(settings, names, "ready")
-        return await _until_stopped(settings, names, processes, stopping)
-
-
-async def _until_stopped(
-    settings: Settings, names: tuple[str, ...], processes: list[_StageProcess], stopping: asyncio.Task[bool]
-) -> int:
-    runs = [asyncio.create_task(process.run(), name=process.stage.name) for process in processes]
-    await asyncio.wait((*runs, stopping), return_when=asyncio.FIRST_COMPLETED)
-    _tell(settings, names, "stopping")
-    for process in processes:
-        await process.shell.close()
-    _, late = await asyncio.wait(runs, timeout=settings.drain_timeout_s)
-    for run in late:
-        log.warning("worker.drain_timeout", stage=run.get_name(), hint="its events come again after the restart")
-        run.cancel()
-    failures = [(run, run.exception()) for run in runs if run not in late and run.exception()]
-    for run, failure in failures:
-        log.error("worker.failed", stage=run.get_name(), exc_info=failure)
-    return 1 if failures else 0
-
-
-def _tell(settings: Settings, names: tuple[str, ...], state: str) -> None:
-    worker = WorkerState.model_validate({"pid": os.getpid(), "stages": names, "state": state, "since_ms": wall_ms()})
-    write_worker(settings.data_dir, worker)

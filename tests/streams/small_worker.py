@@ -1,6 +1,6 @@
 """A worker process whose stages need no models: ``python -m tests.streams.small_worker STAGE…``.
 
-``embed`` takes ``EMBED_SECONDS`` for a batch, fails at a document named ``fault``, ends at once at one named ``die``.
+``embed`` takes ``EMBED_SECONDS`` for a batch and fails at a document named ``fault``.
 """
 
 from __future__ import annotations
@@ -41,8 +41,6 @@ class Small:
                 continue
             if name == "fault":
                 raise ZeroDivisionError
-            if name == "die":
-                os._exit(9)
             yield Output(origin, ChunksEmbedded(document_id=name, version=1, event_time_ms=0))
 
 

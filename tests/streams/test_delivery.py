@@ -18,6 +18,7 @@ from schemas.letters import DeadLetter
 from streams.admin import ensure_topics
 from streams.app import build_app
 from streams.broker import start_tansu
+from streams.kafka_java import is_prepared
 from streams.publisher import MAX_REQUEST_BYTES, Publisher
 from streams.record import Record
 from streams.settings import Settings
@@ -94,6 +95,14 @@ class Worker:
             self._run.cancel()
             await asyncio.gather(self._run, return_exceptions=True)
         await self.app.stop()
+
+
+@pytest.fixture(params=["tansu", pytest.param("kafka", marks=pytest.mark.kafka)])
+def broker(request: pytest.FixtureRequest) -> str:
+    """All of this holds on the embedded broker and on Apache Kafka."""
+    if request.param == "kafka" and not is_prepared():
+        pytest.skip("the jars of Apache Kafka are not here: make kafka")
+    return str(request.param)
 
 
 @pytest.fixture

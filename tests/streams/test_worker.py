@@ -29,7 +29,7 @@ async def start(tmp_path: Path, bootstrap: str) -> AsyncIterator[Start]:
     """Starts worker processes and waits until they are ready; ends those that a failed test leaves behind."""
     children: list[Child] = []
 
-    async def start(*stages: str, **env: str) -> Child:
+    async def start(*stages: str, until_state: str = "ready", **env: str) -> Child:
         command = [sys.executable, "-m", "tests.streams.small_worker", *stages]
         settings = {
             "SENSORIUM_DATA_DIR": str(tmp_path),
@@ -40,7 +40,7 @@ async def start(tmp_path: Path, bootstrap: str) -> AsyncIterator[Start]:
         }
         log = tmp_path / f"worker-{len(children)}.log"
         children.append(Child.start("a worker", command, log=log, env={**settings, **env}))
-        await until(lambda: state(tmp_path, children[-1].pid) == "ready")
+        await until(lambda: state(tmp_path, children[-1].pid) == until_state)
         return children[-1]
 
     yield start
@@ -100,19 +100,44 @@ async def test_fault_ends_the_process_with_1_and_its_log_names_the_event(
     await publish(publisher, "fault")
     assert await ended(child) == 1
     assert await committed(bootstrap, "embed") == 0
-    failures = [line for line in log_of(child) if line["event"] == "worker.failed"]
-    assert [(line["stage"], line["level"]) for line in failures] == [("embed", "error")]
-    assert "ZeroDivisionError" in failures[0]["exception"]
-    assert any(line.get("document_id") == "fault" and line.get("trace_id") for line in log_of(child))
+    [line] = [line for line in log_of(child) if line["event"] == "batch.failed"]
+    assert (line["stage"], line["document_id"], line["level"]) == ("embed", "fault", "error")
+    assert line["trace_id"]
+    assert "ZeroDivisionError" in line["exception"]
 
 
-async def test_sigterm_while_it_starts_ends_it(start: Start, tmp_path: Path) -> None:
-    starting = asyncio.create_task(start("embed", SENSORIUM_KAFKA="127.0.0.1:1"))
-    await until(lambda: any(worker.state == "starting" for worker in workers(tmp_path)))
-    [worker] = workers(tmp_path)
-    os.kill(worker.pid, signal.SIGTERM)
-    await until(lambda: not list(workers(tmp_path)))
-    starting.cancel()
+async def test_killed_worker_loses_nothing(start: Start, bootstrap: str, publisher: Publisher) -> None:
+    child = await start("embed", EMBED_SECONDS="60")
+    await publish(publisher, "d0", "d1", "d2")
+    await asyncio.sleep(0.5)
+    os.kill(child.pid, signal.SIGKILL)
+    await ended(child)
+    second = await start("embed")
+    done = await read(bootstrap, CHUNKS_EMBEDDED, 3)
+    assert sorted(event.subject for event in done) == ["d0", "d1", "d2"]
+    os.kill(second.pid, signal.SIGTERM)
+    assert await ended(second) == 0
+    assert await committed(bootstrap, "embed") == 3
+
+
+@pytest.mark.parametrize("kafka", ["away", "there"])
+async def test_sigterm_while_it_starts_ends_it(start: Start, bootstrap: str, tmp_path: Path, kafka: str) -> None:
+    address = bootstrap if kafka == "there" else "127.0.0.1:1"
+    child = await start("embed", until_state="starting", SENSORIUM_KAFKA=address)
+    await asyncio.sleep(0.5)
+    os.kill(child.pid, signal.SIGTERM)
+    assert await asyncio.wait_for(child.wait(), 10) == 0
+
+
+async def test_work_that_cannot_be_drained_in_time_is_left_for_the_next_worker(
+    start: Start, bootstrap: str, publisher: Publisher
+) -> None:
+    child = await start("embed", EMBED_SECONDS="60", SENSORIUM_DRAIN_TIMEOUT_S="0.5")
+    await publish(publisher, "d0")
+    await asyncio.sleep(0.5)
+    os.kill(child.pid, signal.SIGTERM)
+    assert await asyncio.wait_for(child.wait(), 10) == 0
+    assert await committed(bootstrap, "embed") == 0
 
 
 def log_of(child: Child) -> list[dict[str, str]]:

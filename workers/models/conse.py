@@ -51,8 +51,8 @@ class ClassVectors:
         known = [label for label in labels if label.name in self._row][:TOP_CLASSES]
         if not known:
             return np.zeros(self.dimension, dtype=np.float32)
-        shares = np.array([label.score for label in known], dtype=np.float32) ** self._sharpness
-        mixed: Floats = shares @ self._vectors[[self._row[label.name] for label in known]]
+        shares = np.array([label.score for label in known]) ** self._sharpness
+        mixed = (shares @ self._vectors[[self._row[label.name] for label in known]]).astype(np.float32)
         length = float(np.linalg.norm(mixed))
         return mixed / length if length else mixed
 

@@ -39,8 +39,8 @@ def _of_word(word: str) -> tuple[float, ...]:
 
 
 def _of_words(words: Sequence[str]) -> Floats:
-    mixed = np.sum([_of_word(word) for word in words], axis=0, dtype=np.float32)
-    unit: Floats = mixed / np.linalg.norm(mixed)
+    mixed = np.array([_of_word(word) for word in words]).sum(axis=0)
+    unit: Floats = (mixed / np.linalg.norm(mixed)).astype(np.float32)
     return unit
 
 

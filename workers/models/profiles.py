@@ -10,7 +10,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Protocol, TypeVar
 
 from workers.models.base import (
@@ -23,13 +23,15 @@ from workers.models.base import (
     TextEncoder,
     TextReader,
 )
+from workers.models.hub import HubNames
 
 T = TypeVar("T")
 
 CHUNKING = 1
 """Grows whenever documents are cut differently: vectors of another chunking are another index generation."""
 
-_GENERATIONS = {"local": ("minilm-conse", 384), "fake": ("fake", 32)}
+_SPACES = {"local": ("minilm-conse", 384), "fake": ("fake", 32)}
+"""Name and width of the unified space of the profiles whose models are fixed."""
 
 
 class Builders(Protocol):
@@ -48,13 +50,22 @@ class Builders(Protocol):
 class Models:
     """Encoders, recognisers and the generator of one profile. Properties may load weights: ask them inside ``run``."""
 
-    def __init__(self, profile: str, *, threads: int, generator: str = "llama", ocr: bool = True) -> None:
+    def __init__(
+        self,
+        profile: str,
+        *,
+        threads: int,
+        generator: str = "llama",
+        ocr: bool = True,
+        hub: HubNames | None = None,
+    ) -> None:
         if profile not in ("local", "hub", "fake"):
             raise ValueError(f"no profile is called {profile!r}; there are local, hub and fake")
         self.profile = profile
         self._threads = threads
         self._generator = generator
         self._ocr = ocr
+        self._hub = hub or HubNames()
         self._made: dict[str, Any] = {}
         self._making = threading.RLock()  # ONNX Runtime's sessions must not be built at the same time
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="models")
@@ -62,55 +73,55 @@ class Models:
     @property
     def dimension(self) -> int:
         """The width of the unified space."""
-        return _GENERATIONS[self.profile][1] if self.profile in _GENERATIONS else self.text.dimension
+        return _SPACES[self.profile][1] if self.profile in _SPACES else self.text.dimension
 
     @property
     def generation(self) -> str:
         """What the vectors depend on: models and chunking."""
-        name = _GENERATIONS[self.profile][0] if self.profile in _GENERATIONS else f"hub-{self.dimension}"
+        name = _SPACES[self.profile][0] if self.profile in _SPACES else self._hub.generation
         return f"{name}-{CHUNKING}"
 
     @property
     def text(self) -> TextEncoder:
         """Words into the unified space."""
-        return self._get("text", lambda: self._builders().text())
+        return self._get("text", self._builders.text)
 
     @property
     def image(self) -> ImageEncoder:
         """Pictures into the unified space."""
-        return self._get("image", lambda: self._builders().image(self.text))
+        return self._get("image", lambda: self._builders.image(self.text))
 
     @property
     def sound(self) -> SoundEncoder:
         """Sounds into the unified space."""
-        return self._get("sound", lambda: self._builders().sound(self.text))
+        return self._get("sound", lambda: self._builders.sound(self.text))
 
     @property
     def labeller(self) -> Labeller:
         """What a picture shows."""
-        return self._get("labeller", lambda: self._builders().labeller())
+        return self._get("labeller", self._builders.labeller)
 
     @property
     def tagger(self) -> SoundTagger:
         """What is heard."""
-        return self._get("tagger", lambda: self._builders().tagger())
+        return self._get("tagger", self._builders.tagger)
 
     @property
     def reader(self) -> TextReader | None:
         """OCR; ``None`` where it is turned off."""
-        return self._get("reader", lambda: self._builders().reader()) if self._ocr else None
+        return self._get("reader", self._builders.reader) if self._ocr else None
 
     @property
     def speech(self) -> SpeechReader:
         """Speech recognition."""
-        return self._get("speech", lambda: self._builders().speech())
+        return self._get("speech", self._builders.speech)
 
     @property
     def generator(self) -> Generator | None:
         """The model that writes; ``None``: answers are composed of quotations."""
         if self._generator == "extractive":
             return None
-        return self._get("generator", lambda: self._builders().generator())
+        return self._get("generator", self._builders.generator)
 
     async def run(self, work: Callable[..., T], *args: Any) -> T:
         """``work(*args)`` in the models' thread. Cancelled, it waits until the thread has truly ended the work."""
@@ -136,6 +147,7 @@ class Models:
             made: T = self._made[name]
             return made
 
+    @cached_property
     def _builders(self) -> Builders:
         """The builders of the profile; heavy imports happen in their methods."""
         if self.profile == "fake":
@@ -145,7 +157,7 @@ class Models:
         if self.profile == "hub":
             from workers.models.hub import HubBuilders
 
-            return HubBuilders(self._threads)
+            return HubBuilders(self._hub, self._threads)
         from workers.models.local import LocalBuilders
 
         return LocalBuilders(self._threads)

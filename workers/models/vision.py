@@ -110,7 +110,7 @@ class LocalLabeller:
     def __init__(self, threads: int) -> None:
         torch.set_num_threads(threads)
         source = torch.load(weights.EFFICIENTNET.verified(), map_location="cpu", weights_only=True)
-        self._model = EfficientNetLite0(source).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+        self._model = EfficientNetLite0(source).eval().to(memory_format=torch.channels_last)
         self._names = CLASSES.read_text().splitlines()
 
     def label(self, pictures: Sequence[Picture]) -> list[tuple[Label, ...]]:

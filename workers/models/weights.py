@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import sys
+import uuid
 import zipfile
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -178,7 +178,7 @@ def _joined(target: Path, parts: tuple[Weight, ...]) -> Path:
 
 def _write(target: Path, data: bytes) -> None:
     """Atomically: several processes may start at once."""
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    draft = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     draft.write_bytes(data)
     draft.replace(target)
 
