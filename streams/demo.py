@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,11 +18,10 @@ from rich.markup import escape
 from schemas.answers import AnswerFinished
 from schemas.media import Modality
 from schemas.queries import Evidence
-from streams.child import Child, ChildFailed
 from streams.cli.common import errors, output
 from streams.cli.render import AnswerPrinter
 from streams.client import AskOptions, Client
-from streams.runtime import wait_ready
+from streams.local_system import local_system
 from streams.settings import Settings
 
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -39,7 +36,6 @@ DOCUMENTS = (
     "reading.flac",
     "programme.mp4",
 )
-START_S = 120.0
 
 
 THREE = AskOptions(limit=3)
@@ -115,32 +111,13 @@ async def run_demo(settings: Settings) -> int:
     await asyncio.to_thread(shutil.rmtree, data_dir, ignore_errors=True)  # the same every time
     chosen = settings.model_copy(update={"data_dir": data_dir})
     errors.print("starting a broker, a store and all workers …")
-    async with _system(chosen), Client(chosen) as client:
+    async with local_system(chosen), Client(chosen) as client:
         if not await _publish(client):
             return 1
         shown = [await _ask(client, number, question) for number, question in enumerate(QUESTIONS, 1)]
     good = sum(shown)
     output.print(f"\n{good} of {len(QUESTIONS)} questions were answered with the evidence that they are about")
     return 0 if good == len(QUESTIONS) else 1
-
-
-@asynccontextmanager
-async def _system(settings: Settings) -> AsyncIterator[None]:
-    """``sensorium up`` for as long as the demonstration runs."""
-    command = [sys.executable, "-m", "streams", "--data-dir", str(settings.data_dir), "up"]
-    child = Child.start("sensorium up", command, log=settings.data_dir / "logs" / "up.log")
-    ended = asyncio.create_task(child.wait())
-    ready = asyncio.create_task(wait_ready(settings, START_S, grace_s=START_S))
-    try:
-        await asyncio.wait((ended, ready), return_when=asyncio.FIRST_COMPLETED)
-        if ended.done():
-            raise ChildFailed(f"sensorium up ended: {child.last_words()}", hint=f"its log is {child.log}")
-        ready.result()
-        yield
-    finally:
-        ready.cancel()
-        await child.stop(timeout_s=60.0)
-        ended.cancel()
 
 
 async def _publish(client: Client) -> bool:
