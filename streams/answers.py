@@ -7,7 +7,7 @@ gaps; what was seen is dropped; after a terminal event nothing follows.
 
 from __future__ import annotations
 
-from schemas.answers import TERMINAL, AnswerEvent, AnswerStarted, StreamEvent
+from schemas.answers import TERMINAL, StreamEvent
 
 
 class AnswerAssembler:
@@ -56,8 +56,3 @@ class AnswerAssembler:
                 self.finished = True
                 self._waiting.clear()
         return ready
-
-
-def replaces(event: AnswerEvent, shown_attempt: int) -> bool:
-    """Whether what was shown of an earlier attempt must be taken back before ``event`` is shown."""
-    return isinstance(event, AnswerStarted) and 0 < shown_attempt < event.attempt

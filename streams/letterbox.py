@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from schemas.letters import DeadLetter
 from streams.deadletters import original
 from streams.publisher import Publisher
-from streams.tail import open_consumer, to_record
+from streams.tail import open_consumer, read_to_end
 from streams.topics import DEAD_LETTERS
 from streams.wire import decode
 from workers.errors import InvalidEvent
@@ -18,16 +18,10 @@ async def read_letters(bootstrap: str) -> list[DeadLetter]:
     consumer = await open_consumer(bootstrap, [DEAD_LETTERS])
     letters = []
     try:
-        ends = await consumer.end_offsets(list(consumer.assignment()))
-        starts = await consumer.beginning_offsets(list(consumer.assignment()))
-        missing = sum(end - starts[partition] for partition, end in ends.items())
-        while missing > 0:
-            for messages in (await consumer.getmany(timeout_ms=1000)).values():
-                for message in messages:
-                    missing -= 1
-                    letter = decode(to_record(message))
-                    if isinstance(letter, DeadLetter):
-                        letters.append(letter)
+        async for record in read_to_end(consumer):
+            letter = decode(record)
+            if isinstance(letter, DeadLetter):
+                letters.append(letter)
     finally:
         await consumer.stop()
     return sorted(letters, key=lambda letter: letter.failed_ms)

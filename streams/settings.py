@@ -43,7 +43,7 @@ class Settings(BaseSettings):
     device: str = Field("auto", description="hub profile: torch's device; auto takes a GPU where there is one")
     threads: int = Field(0, ge=0, description="threads of one model call; 0: the machine's cores, at most 4")
 
-    session_timeout_s: float = Field(6.0, gt=0, description="a worker silent for so long loses its partitions")
+    session_timeout_s: float = Field(6.0, ge=6.0, description="a worker silent for so long loses its partitions")
     batch_size: int = Field(32, ge=1, description="events in a micro-batch, at most")
     batch_wait_ms: int = Field(25, ge=0, description="how long a micro-batch waits for more")
     retries: int = Field(

@@ -11,12 +11,13 @@ from streams import runtime
 from streams.admin import stage_lag, topic_sizes
 from streams.runtime import Addresses, WorkerState
 from streams.settings import Settings
-from streams.tail import open_consumer, to_record
+from streams.shell import wall_ms
+from streams.tail import open_consumer, read_to_end
 from streams.topics import CHUNKS_INDEXED
 from streams.wire import decode
 
-RECENT = 200
-"""Freshness is that of so many recent batches, at most."""
+RECENT_MS = 15 * 60 * 1000
+"""Freshness is that of the last quarter of an hour."""
 
 
 class Freshness(BaseModel):
@@ -67,26 +68,16 @@ async def _rows(settings: Settings, addresses: Addresses) -> int:
 
 
 async def _freshness(bootstrap: str) -> Freshness | None:
-    consumer = await open_consumer(bootstrap, [CHUNKS_INDEXED])
-    ages: list[float] = []
+    consumer = await open_consumer(bootstrap, [CHUNKS_INDEXED], since_ms=wall_ms() - RECENT_MS)
     try:
-        ends = await consumer.end_offsets(list(consumer.assignment()))
-        begins = await consumer.beginning_offsets(list(consumer.assignment()))
-        share = RECENT // max(1, len(ends))
-        wanted = 0
-        for partition, end in ends.items():
-            start = max(begins[partition], end - share)
-            consumer.seek(partition, start)
-            wanted += end - start
-        while wanted > 0:
-            for messages in (await consumer.getmany(timeout_ms=1000)).values():
-                wanted -= len(messages)
-                for message in messages:
-                    event = decode(to_record(message))
-                    if isinstance(event, ChunksIndexed) and event.trace.received_ms:
-                        ages.append(event.searchable_ms - event.trace.received_ms)
+        events = [decode(record) async for record in read_to_end(consumer)]
     finally:
         await consumer.stop()
+    ages = [
+        float(event.searchable_ms - event.trace.received_ms)
+        for event in events
+        if isinstance(event, ChunksIndexed) and event.trace.received_ms and not event.is_deleted
+    ]
     if not ages:
         return None
     ages.sort()

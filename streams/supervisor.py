@@ -40,7 +40,7 @@ log = structlog.get_logger()
 Broker = Literal["tansu", "kafka"]
 Group = tuple[str, ...]
 
-GROUPS: tuple[Group, ...] = (("extract",), ("embed", "index"), ("retrieve", "rerank", "refine"), ("generate",))
+GROUPS: tuple[Group, ...] = (("extract",), ("embed", "index"), ("retrieve", "rerank", "refine", "generate"))
 """Stages that share a process: as few as memory wants, as many as isolation and the cores want."""
 
 BROKER, STORE = "broker", "store"
@@ -155,8 +155,8 @@ class Supervisor:
 
         def on_end(child: Child, code: int) -> None:
             self._say(ready=self._is_ready())
-            facts = {"code": code, "last_words": child.last_words(), "log": str(child.log)}
-            self._on_event("process.ended", name=child.name, **facts)
+            facts = {"last_words": child.last_words()} if code else {}
+            self._on_event("process.ended", name=child.name, code=code, log=str(child.log), **facts)
 
         await keep_alive(start, self._policy, on_start=on_start, on_end=on_end)
 

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 import structlog
@@ -24,6 +24,8 @@ from workers.errors import InvalidEvent, SensoriumError, TransientError
 log = structlog.get_logger()
 
 FETCH_MAX_WAIT_MS = 50  # see streams/app.py: the embedded broker looks for new records a few times within it
+
+READ_WAIT_MS, LAST_WAIT_MS = 1000, 150
 
 
 def to_record(message: ConsumerRecord[bytes, bytes]) -> Record:
@@ -75,27 +77,29 @@ def _partitions(consumer: AIOKafkaConsumer, topic: Topic, key: str | None) -> li
 
 
 async def _seek(consumer: AIOKafkaConsumer, moment_ms: int) -> None:
-    for partition, found in (
-        await consumer.offsets_for_times(dict.fromkeys(consumer.assignment(), moment_ms))
-    ).items():
+    for partition, found in (await consumer.offsets_for_times(dict.fromkeys(consumer.assignment(), moment_ms))).items():
         if found is not None:  # else nothing is so new, or the broker cannot tell: the start stays
             consumer.seek(partition, found.offset)
 
 
 def _away(bootstrap: str) -> TransientError:
-    return TransientError(
-        f"no Kafka answers at {bootstrap}", hint="is `sensorium up` running? or set SENSORIUM_KAFKA"
-    )
+    return TransientError(f"no Kafka answers at {bootstrap}", hint="is `sensorium up` running? or set SENSORIUM_KAFKA")
 
 
-async def read_to_end(consumer: AIOKafkaConsumer) -> AsyncIterator[Record]:
-    """What lies between where ``consumer`` stands and the present ends of its partitions."""
+async def read_to_end(consumer: AIOKafkaConsumer) -> AsyncGenerator[Record, None]:
+    """What lies between where ``consumer`` stands and the present ends of its partitions.
+
+    The embedded broker tells the ends too low, by up to one batch: so it goes on until nothing more comes.
+    """
     ends = await consumer.end_offsets(list(consumer.assignment()))
-    left = dict(ends)
-    while left := {part: end for part, end in left.items() if await consumer.position(part) < end}:
-        for messages in (await consumer.getmany(*left, timeout_ms=1000)).values():
+    while True:
+        left = [part for part, end in ends.items() if await consumer.position(part) < end]
+        found = await consumer.getmany(timeout_ms=READ_WAIT_MS if left else LAST_WAIT_MS)
+        for messages in found.values():
             for message in messages:
                 yield to_record(message)
+        if not found and not left:
+            return
 
 
 class Listener(Protocol):

@@ -32,6 +32,8 @@ log = structlog.get_logger()
 INGESTION_NICENESS = 5
 WATCH_S = 0.5
 START_PATIENCE_S = 60.0
+JOIN_PATIENCE_S = 180.0
+"""Longer than a rebalance, which waits for the work in flight elsewhere."""
 
 
 class _StageProcess:
@@ -57,8 +59,17 @@ class _StageProcess:
 
     async def start(self) -> None:
         """Load the models while the consumer joins its group. Raises ``TransientError`` where a part stays away."""
-        ready = asyncio.gather(_patiently(self.stage.start), self.app.start(), self._joined.wait())
+        ready = asyncio.gather(_patiently(self.stage.start), self.app.start(), self._join())
         await _first(ready, self._crash())
+
+    async def _join(self) -> None:
+        try:
+            await asyncio.wait_for(self._joined.wait(), JOIN_PATIENCE_S)
+        except TimeoutError:
+            raise TransientError(
+                f"{self.stage.name} could not join its consumer group within {JOIN_PATIENCE_S:.0f} s",
+                hint="Kafka takes session timeouts between 6 s and 30 min: see SENSORIUM_SESSION_TIMEOUT_S",
+            ) from None
 
     async def run(self) -> None:
         """Process until the shell is closed. Raises what must end the process."""

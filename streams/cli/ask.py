@@ -220,7 +220,7 @@ def _options(
             image=image,
             audio=audio,
             video=video,
-            modalities=tuple(modality or ()),  # type: ignore[arg-type]  # pydantic checks the words
+            modalities=tuple(modality or ()),
             sources=tuple(source or ()),
             since_ms=moment(since, now),
             until_ms=moment(until, now),

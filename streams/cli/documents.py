@@ -98,13 +98,17 @@ async def _send_all(client: Client, files: list[Path], source: str, tenant: str,
 async def _wait(
     client: Client, published: list[Published], timeout_s: float, advance: Any, *, as_json: bool
 ) -> list[Progress]:
+    from streams.progress import Step
+
     refused = []
     taken = dict.fromkeys((item.trace_id for item in published), 1)
     async for step in client.progress(published, timeout_s):
         if as_json:
             print_json(step.model_dump(exclude={"published"}) | step.published.model_dump())
+        if step.step is Step.STORED:
+            continue  # the bar knows already
         trace_id = step.published.trace_id
-        left = STEPS - taken[trace_id] if step.failed else 1
+        left = STEPS - taken[trace_id] if step.step.is_end else 1
         taken[trace_id] += left
         advance(left, f"{Path(step.published.name).name} {step.step.value}")
         if step.failed:

@@ -8,20 +8,19 @@ from pathlib import Path
 import pytest
 
 from streams.admin import ensure_topics
-from streams.broker import start_tansu
-from streams.kafka_java import start_kafka
 from streams.publisher import Publisher
+from tests.conftest import STARTS
 
 
 @pytest.fixture
-def broker() -> str:
+def broker_kind() -> str:
     """Which broker: a test that runs on both overrides it with parameters."""
     return "tansu"
 
 
 @pytest.fixture
-async def bootstrap(broker: str, tmp_path: Path) -> AsyncIterator[str]:
-    child, address = await (start_tansu if broker == "tansu" else start_kafka)(tmp_path)
+async def bootstrap(broker_kind: str, tmp_path: Path) -> AsyncIterator[str]:
+    child, address = await STARTS[broker_kind](tmp_path)
     await ensure_topics(address)
     yield address
     await child.stop()

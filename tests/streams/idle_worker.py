@@ -1,7 +1,7 @@
 """A worker process without models: it says that it is ready, and ends on SIGTERM.
 
-``python idle_worker.py MODE STAGE…``; modes: ``ready``; ``crash`` ends at once with 7; ``once`` crashes the first time
-only, which a file in the data folder remembers.
+``python idle_worker.py MODE STAGE…``; modes: ``ready``; ``stubborn`` ignores SIGTERM; ``crash`` ends at once with 7;
+``once`` crashes the first time only, which a file in the data folder remembers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def main(mode: str, *stages: str) -> None:
         sys.exit(7)
     told = {name: value for name, value in os.environ.items() if name.startswith(("SENSORIUM_", "OMP_"))}
     (data_dir / f"{os.getpid()}.told").write_text(repr(told))
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if mode == "stubborn" else lambda *_: sys.exit(0))
     now_ms = time.time_ns() // 1_000_000
     write_worker(data_dir, WorkerState(pid=os.getpid(), stages=stages, state="ready", since_ms=now_ms))
     while True:

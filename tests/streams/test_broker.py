@@ -154,11 +154,11 @@ async def test_a_child_that_ends_or_stays_silent_is_told_with_its_last_words(tmp
         Child.start("it", [str(tmp_path / "nothing")], log=log)
 
 
-def test_a_long_log_makes_room_for_a_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_long_log_makes_room_for_a_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = tmp_path / "child.log"
     log.write_text("of earlier runs")
     monkeypatch.setattr("streams.child.MAX_LOG_BYTES", 5)
-    Child.start("it", ["/bin/true"], log=log).kill()
+    await Child.start("it", ["/bin/true"], log=log).stop()
     assert (log.read_text(), (tmp_path / "child.old.log").read_text()) == ("", "of earlier runs")
 
 

@@ -6,7 +6,6 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import faust
 import pytest
@@ -15,15 +14,13 @@ from aiokafka import TopicPartition
 from schemas.base import Event
 from schemas.chunks import ChunksEmbedded
 from schemas.letters import DeadLetter
-from streams.admin import ensure_topics
 from streams.app import build_app
-from streams.broker import start_tansu
-from streams.kafka_java import is_prepared
 from streams.publisher import MAX_REQUEST_BYTES, Publisher
 from streams.record import Record
 from streams.settings import Settings
 from streams.shell import Received, Shell
 from streams.topics import CHUNKS_EMBEDDED, CHUNKS_EXTRACTED, DEAD_LETTERS
+from tests.conftest import BROKERS, needs_kafka
 from tests.streams.brokers import committed, publish, read
 from workers.errors import InvalidEvent, InvalidMedia, TransientError
 from workers.stage import Output
@@ -31,7 +28,7 @@ from workers.stage import Output
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90)]
 
 STAGE = "embed"
-SETTINGS = Settings(session_timeout_s=4.0)
+SETTINGS = Settings()
 
 
 @dataclass
@@ -97,11 +94,9 @@ class Worker:
         await self.app.stop()
 
 
-@pytest.fixture(params=["tansu", pytest.param("kafka", marks=pytest.mark.kafka)])
-def broker(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(params=BROKERS)
+def broker_kind(request: pytest.FixtureRequest) -> str:
     """All of this holds on the embedded broker and on Apache Kafka."""
-    if request.param == "kafka" and not is_prepared():
-        pytest.skip("the jars of Apache Kafka are not here: make kafka")
     return str(request.param)
 
 
@@ -229,16 +224,15 @@ async def test_survivor_takes_over_from_a_worker_that_leaves(
     assert await committed(bootstrap, STAGE) == 20
 
 
-async def test_publisher_says_when_an_event_is_too_large_or_the_broker_is_away(tmp_path: Path) -> None:
+async def test_publisher_says_when_an_event_is_too_large_or_the_broker_is_away(publisher: Publisher) -> None:
+    with pytest.raises(InvalidEvent, match="larger than"):
+        await publisher.send_record(Record(CHUNKS_EMBEDDED.name, b"x" * (MAX_REQUEST_BYTES + 1)))
     with pytest.raises(TransientError, match="no Kafka answers"):
         await Publisher("127.0.0.1:1").start()
-    child, address = await start_tansu(tmp_path)
-    await ensure_topics(address)
-    publisher = Publisher(address)
-    await publisher.start()
-    try:
-        with pytest.raises(InvalidEvent, match="larger than"):
-            await publisher.send_record(Record(CHUNKS_EMBEDDED.name, b"x" * (MAX_REQUEST_BYTES + 1)))
-    finally:
-        await publisher.stop()
-        await child.stop()
+
+
+@pytest.mark.parametrize("broker_kind", [pytest.param("kafka", marks=needs_kafka)])
+async def test_event_that_only_the_broker_finds_too_large_is_refused_as_well(publisher: Publisher) -> None:
+    delivery = await publisher.send_record(Record(CHUNKS_EMBEDDED.name, b"x" * (9 * 1024 * 1024)))
+    with pytest.raises(InvalidEvent, match="larger than"):
+        await delivery

@@ -208,6 +208,18 @@ async def test_stopping_while_everything_starts_leaves_nothing(settings: Setting
     assert not [child for child in up.supervisor._children.values() if child.returncode is None]
 
 
+async def test_workers_that_do_not_end_can_be_killed(settings: Settings) -> None:
+    patient = settings.model_copy(update={"drain_timeout_s": 60.0})
+    async with running(patient, mode="stubborn") as up:
+        pids = up.pids
+        up.stop.set()
+        await up.until(lambda: "up.stopping" in up.events)
+        await asyncio.sleep(0.2)
+        assert is_alive(pids["extract"])
+        up.supervisor.kill()
+        await _gone(pids.values())
+
+
 UP = """
 import asyncio, sys
 from functools import partial
