@@ -8,6 +8,7 @@ acknowledged, and whoever supervises it starts it again from the last commit.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import time
@@ -112,6 +113,8 @@ class _Worker:
         await _patiently(self._publisher.start)
         self._processes = [_StageProcess(STAGES[name], resources, self._publisher) for name in self._names]
         await asyncio.gather(*(process.start() for process in self._processes))
+        gc.freeze()
+        gc.enable()
         log.info("worker.ready", stages=self._names, seconds=round(time.monotonic() - started, 1))
         self._tell("ready")
 
@@ -157,6 +160,7 @@ def run_worker(settings: Settings, stages: Sequence[str]) -> int:
 
     Raises ``SensoriumError`` where a part that is needed stays away at the start.
     """
+    gc.disable()  # nothing of what loading makes is garbage: collections would only cost up to a second of it
     names = tuple(stages) or tuple(STAGES)
     if settings.metrics_port:
         metrics.serve(settings.metrics_port)

@@ -83,7 +83,7 @@ class Kind:
 
 KINDS = (
     Kind(Modality.TEXT, texts, 300, 0.8),
-    Kind(Modality.IMAGE, images, 80, 0.8),
-    Kind(Modality.AUDIO, sounds, 10, None),
-    Kind(Modality.VIDEO, videos, 6, None),
+    Kind(Modality.IMAGE, images, 40, 0.8),
+    Kind(Modality.AUDIO, sounds, 5, None),
+    Kind(Modality.VIDEO, videos, 3, None),
 )

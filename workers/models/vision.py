@@ -1,7 +1,8 @@
 """What a picture shows: EfficientNet-Lite0 on ImageNet's thousand classes (Tan & Le 2019, arXiv 1905.11946).
 
 The network without squeeze-and-excitation and with ReLU6, as the Lite variants have it; batch norms are folded into the
-convolutions before them.
+convolutions before them. A picture is seen twice, its middle square and the whole of it, and the two probabilities are
+averaged (multiple views: Krizhevsky et al. 2012, section 4.1).
 """
 
 from __future__ import annotations
@@ -18,11 +19,9 @@ from torch.nn import functional
 
 from schemas.chunks import Label
 from workers.models import weights
-from workers.models.base import Picture
+from workers.models.base import Floats, Picture
 
 SIDE = 224
-CROP = 0.875
-"""The share of the shorter side that the network was trained to see; the rest is border."""
 TOP = 20
 MAX_BATCH = 16
 CLASSES = Path(__file__).parent / "data" / "imagenet_classes.txt"
@@ -41,7 +40,11 @@ EPSILON = 1e-3
 
 
 class Convolution(nn.Module):
-    """A convolution with its batch norm folded in; ReLU6 after it unless it is linear."""
+    """A convolution with its batch norm folded in; ReLU6 after it unless it is linear.
+
+    The weights were trained with TensorFlow's SAME padding, which puts the odd pixel of a stride of two to the right
+    and below: padding both sides alike shifts what every such layer sees.
+    """
 
     def __init__(
         self, source: dict[str, Tensor], conv: str, norm: str, *, stride: int, groups: int, relu: bool
@@ -52,11 +55,16 @@ class Convolution(nn.Module):
         self.weight = nn.Parameter(weight * scale[:, None, None, None], requires_grad=False)
         bias = source[f"{norm}.bias"] - source[f"{norm}.running_mean"] * scale
         self.bias = nn.Parameter(bias, requires_grad=False)
-        self.padding = weight.shape[2] // 2
+        total = weight.shape[2] - stride  # for the even sizes that stand before every stride of two
+        before, after = total // 2, total - total // 2
+        self.uneven = (before, after, before, after) if before != after else None
+        self.padding = 0 if self.uneven else before
         self.stride, self.groups, self.relu = stride, groups, relu
 
     def forward(self, pixels: Tensor) -> Tensor:
         """``(b, c, h, w)`` in and out."""
+        if self.uneven:
+            pixels = functional.pad(pixels, self.uneven)
         found = functional.conv2d(pixels, self.weight, self.bias, self.stride, self.padding, groups=self.groups)
         return functional.relu6(found, inplace=True) if self.relu else found
 
@@ -115,23 +123,46 @@ class LocalLabeller:
 
     def label(self, pictures: Sequence[Picture]) -> list[tuple[Label, ...]]:
         """The likeliest classes of each picture, best first; scores are probabilities."""
-        found: list[tuple[Label, ...]] = []
-        for start in range(0, len(pictures), MAX_BATCH):
-            batch = np.stack([_prepared(picture) for picture in pictures[start : start + MAX_BATCH]])
-            pixels = torch.from_numpy(batch).permute(0, 3, 1, 2)  # channels last in memory
+        views = [_views(picture) for picture in pictures]
+        if not views:
+            return []
+        shares = self._shares([view for group in views for view in group])
+        ends = np.cumsum([len(group) for group in views])
+        return [self._best(part.mean(axis=0)) for part in np.split(shares, ends[:-1])]
+
+    def _shares(self, views: Sequence[NDArray[np.float32]]) -> Floats:
+        """``(n, 1000)``: the probabilities of each view."""
+        found = []
+        for start in range(0, len(views), MAX_BATCH):
+            pixels = torch.from_numpy(np.stack(views[start : start + MAX_BATCH]))
             with torch.inference_mode():
-                best = self._model(pixels).softmax(dim=1).topk(TOP)
-            for scores, classes in zip(best.values.tolist(), best.indices.tolist(), strict=True):
-                found.append(tuple(Label(name=self._names[c], score=s) for s, c in zip(scores, classes, strict=True)))
-        return found
+                scores = self._model(pixels.permute(0, 3, 1, 2))  # channels last in memory
+            found.append(scores.softmax(dim=1).numpy())
+        return np.concatenate(found)
+
+    def _best(self, shares: Floats) -> tuple[Label, ...]:
+        best = np.argsort(-shares, kind="stable")[:TOP]
+        return tuple(Label(name=self._names[index], score=float(shares[index])) for index in best)
 
 
-def _prepared(picture: Picture) -> NDArray[np.float32]:
-    """The middle square, 224 pixels wide, normalised as the network was trained."""
+def _views(picture: Picture) -> list[NDArray[np.float32]]:
+    """The middle square, and the whole upon a square of the colour of its rim; a square picture has one view."""
     height, width = picture.shape[:2]
-    side = max(1, int(min(height, width) * CROP))
-    top, left = (height - side) // 2, (width - side) // 2
-    square = picture[top : top + side, left : left + side]
-    how = cv2.INTER_AREA if side > SIDE else cv2.INTER_CUBIC
+    short, long = min(height, width), max(height, width)
+    top, left = (height - short) // 2, (width - short) // 2
+    middle = picture[top : top + short, left : left + short]
+    if short == long:
+        return [_scaled(middle)]
+    rim = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
+    whole = np.empty((long, long, 3), dtype=np.uint8)
+    whole[:] = np.median(rim, axis=0)
+    top, left = (long - height) // 2, (long - width) // 2
+    whole[top : top + height, left : left + width] = picture
+    return [_scaled(middle), _scaled(whole)]
+
+
+def _scaled(square: Picture) -> NDArray[np.float32]:
+    """224 pixels wide, normalised as the network was trained."""
+    how = cv2.INTER_AREA if len(square) > SIDE else cv2.INTER_CUBIC
     resized = cv2.resize(square, (SIDE, SIDE), interpolation=how)
     return (resized.astype(np.float32) - 127.0) / 128.0
