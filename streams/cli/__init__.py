@@ -5,11 +5,9 @@ Exit codes: 0 good · 1 some things failed · 2 wrong usage · 3 nothing runs or
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from typing import NoReturn
 
-import click
 import typer
 
 from streams.cli import ask, documents, letters, system
@@ -27,7 +25,15 @@ Start everything on this machine with `sensorium up`, then in a second terminal:
 Exit codes: 0 good · 1 some things failed · 2 wrong usage · 3 nothing runs or answers · 4 no answer in time.
 """
 
-app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+def _exit(code: int | None, **_: object) -> None:
+    """What a command returns is the exit code."""
+    raise typer.Exit(code or 0)
+
+
+app = typer.Typer(
+    help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, result_callback=_exit
+)
 for module in (system, documents, ask, letters):
     module.register(app)
 
@@ -43,15 +49,10 @@ def _options(
 def main() -> NoReturn:
     """Run the program."""
     try:
-        code = app(standalone_mode=False)
-    except click.exceptions.Abort:
-        sys.exit(130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(ExitCode.USAGE)
-    except (SensoriumError, BaseExceptionGroup, BrokenPipeError, KeyboardInterrupt, asyncio.CancelledError) as error:
+        app()
+    except (SensoriumError, BaseExceptionGroup, BrokenPipeError, KeyboardInterrupt) as error:
         sys.exit(_end(error))
-    sys.exit(code or 0)
+    raise AssertionError("Typer ends the process")
 
 
 def _end(error: BaseException) -> int:
