@@ -47,7 +47,10 @@ class ClassVectors:
         self.dimension = self._vectors.shape[1]
 
     def mix(self, labels: Sequence[Label]) -> Floats:
-        """``(d,)``, unit length: the mean of the class vectors by probability. Unknown names count nothing."""
+        """``(d,)``, unit length: the mean of the class vectors by probability. Unknown names count nothing.
+
+        Without a known name it is the zero vector, similar to nothing: extract hands on only what has labels.
+        """
         known = [label for label in labels if label.name in self._row][:TOP_CLASSES]
         if not known:
             return np.zeros(self.dimension, dtype=np.float32)

@@ -41,7 +41,8 @@ class LlamaGenerator:
     def stream(self, prompt: str, *, max_tokens: int, stop: Sequence[str] = ()) -> Iterator[str]:
         """The continuation of ``prompt``, piece by piece. Closing the iterator stops the generation.
 
-        Raises ``TransientError`` where the engine refuses, a prompt beyond the context among it.
+        Raises ``TransientError`` where the engine refuses, a prompt beyond the context among it, and whatever it fails
+        with: an answer that breaks off is never taken for a whole one.
         """
         request = {
             "prompt": prompt,
@@ -53,6 +54,7 @@ class LlamaGenerator:
         }
         pieces: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         closed = threading.Event()
+        faults: list[BaseException] = []
 
         def hear(piece: dict[str, Any]) -> bool:
             pieces.put(piece)
@@ -61,6 +63,8 @@ class LlamaGenerator:
         def run() -> None:
             try:
                 self._server.handle_completions(request, hear)
+            except BaseException as fault:  # raised where the pieces are read, not lost in this thread
+                faults.append(fault)
             finally:
                 pieces.put(None)
 
@@ -69,6 +73,8 @@ class LlamaGenerator:
         try:
             while (piece := pieces.get()) is not None:
                 yield _text(piece)
+            if faults:
+                raise faults[0]
         finally:
             closed.set()
             thread.join()

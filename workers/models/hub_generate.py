@@ -21,29 +21,37 @@ class HubGenerator:
         self._tokenizer = AutoTokenizer.from_pretrained(name)
 
     def stream(self, prompt: str, *, max_tokens: int, stop: Sequence[str] = ()) -> Iterator[str]:
-        """The continuation of ``prompt``, piece by piece. Closing the iterator stops the generation."""
+        """The continuation of ``prompt``, piece by piece. Closing the iterator stops the generation.
+
+        Raises what the model fails with: an answer that breaks off is never taken for a whole one.
+        """
         from transformers import StoppingCriteriaList, TextIteratorStreamer
 
         closed = threading.Event()
+        faults: list[BaseException] = []
         streamer = TextIteratorStreamer(self._tokenizer, skip_prompt=True, skip_special_tokens=True)
         thread = threading.Thread(
             target=self._generate,
-            args=(prompt, max_tokens, streamer, StoppingCriteriaList([_Closed(closed)])),
+            args=(prompt, max_tokens, streamer, StoppingCriteriaList([_Closed(closed)]), faults),
             name="hub-generator",
             daemon=True,
         )
         thread.start()
         try:
             yield from _until(streamer, stop)
+            if faults:
+                raise faults[0]
         finally:
             closed.set()
             for _ in streamer:  # what is still on its way
                 pass
             thread.join()
 
-    def _generate(self, prompt: str, max_tokens: int, streamer: Any, stopping: Any) -> None:
-        inputs = self._tokenizer(prompt, return_tensors="pt").to(self._device)
+    def _generate(
+        self, prompt: str, max_tokens: int, streamer: Any, stopping: Any, faults: list[BaseException]
+    ) -> None:
         try:
+            inputs = self._tokenizer(prompt, return_tensors="pt").to(self._device)
             with torch.inference_mode():
                 self._model.generate(
                     input_ids=inputs["input_ids"],
@@ -53,6 +61,8 @@ class HubGenerator:
                     streamer=streamer,
                     stopping_criteria=stopping,
                 )
+        except BaseException as fault:  # raised where the pieces are read, not lost in this thread
+            faults.append(fault)
         finally:
             streamer.on_finalized_text("", stream_end=True)  # whoever waits must not wait for ever
 

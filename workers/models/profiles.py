@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cached_property, partial
 from typing import Any, Protocol, TypeVar
 
@@ -30,8 +31,9 @@ T = TypeVar("T")
 CHUNKING = 1
 """Grows whenever documents are cut differently: vectors of another chunking are another index generation."""
 
-_SPACES = {"local": ("minilm-conse", 384), "fake": ("fake", 32)}
-"""Name and width of the unified space of the profiles whose models are fixed."""
+_SPACES = {"local": ("minilm-conse2", 384), "fake": ("fake", 32)}
+"""Name and width of the unified space of the profiles whose models are fixed; another way to make its vectors is
+another name."""
 
 
 class Builders(Protocol):
@@ -129,7 +131,9 @@ class Models:
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
-            await asyncio.wait([future])
+            while not future.done():  # whoever is impatient cancels more than once
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([future])
             raise
 
     async def load(self, *names: str) -> None:

@@ -38,6 +38,7 @@ class LocalSoundTagger:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # other models want the cores, too
         self._session = onnxruntime.InferenceSession(str(weights.yamnet()), options, providers=["CPUExecutionProvider"])
         self._names = CLASSES.read_text().splitlines()
 

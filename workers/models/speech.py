@@ -22,6 +22,7 @@ class LocalSpeechReader:
     def __init__(self, threads: int) -> None:
         from faster_whisper import WhisperModel
 
+        weights.VOICE_ACTIVITY.verified()  # faster-whisper loads it by itself
         self._model = WhisperModel(
             str(weights.whisper()), device="cpu", compute_type="int8", cpu_threads=threads, local_files_only=True
         )

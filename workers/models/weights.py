@@ -1,8 +1,9 @@
 """Weights that come as packages: data, never code. Each file is pinned by its sha256.
 
 ``python -m workers.models.weights`` (part of ``make setup``) checks every file and puts together those that come in
-parts, below ``<sys.prefix>/share/sensorium``. Later starts trust a stamp of size and modification time, so that half a
-gigabyte is not hashed at each of them. Raises ``WeightsError``, which names the package to install.
+parts, below ``<sys.prefix>/share/sensorium``; what was put together is pinned as well, and made anew where it is not
+what it should be. Later starts trust a stamp of size and modification time, so that half a gigabyte is not hashed at
+each of them. Raises ``WeightsError``, which names the package to install.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ import json
 import sys
 import uuid
 import zipfile
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -103,6 +107,13 @@ OCR_RECOGNITION = _rapidocr(
 OCR_DIRECTION = _rapidocr(
     "ch_ppocr_mobile_v2.0_cls_mobile.onnx", "e47acedf663230f8863ff1ab0e64dd2d82b838fceb5957146dab185a89d6215c"
 )
+VOICE_ACTIVITY = Weight(
+    "faster-whisper",
+    "faster_whisper",
+    "assets/silero_vad_v6.onnx",
+    "4cbf549b8326f60f80f2536d9eefeb450a9abe83365a098031c89719f1be17d2",
+    "MIT",
+)
 WHISPER_FILES = (
     _whisper(1, "config.json", "56a6d8110d311f19c8f0471e562832c7527f146b567275bfca59fcf7c184da9a"),
     _whisper(1, "tokenizer.json", "fb7b63191e9bb045082c79fd742a3106a12c99513ab30df4a0d47fa6cb6fd0ab"),
@@ -126,10 +137,19 @@ ALL = (
     OCR_DETECTION,
     OCR_RECOGNITION,
     OCR_DIRECTION,
+    VOICE_ACTIVITY,
     *WHISPER_FILES,
     *WHISPER_PARTS,
     *GEMMA_PARTS,
 )
+
+GEMMA_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
+WHISPER_SHA256 = "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9"
+YAMNET_SHA256 = {  # the data first: whoever sees the model may use it
+    "model.data": "c6faf7f7dba0d179293fdcc3468a9a10f54ab8fbc1547218880bae79ff9f8126",
+    "model.onnx": "6033a308ddfc9e0d8a23d4340bb7cb8fa455a339f3b3497b0585cfaf2bac88ef",
+}
+"""What the parts are when they are put together."""
 
 
 def prepared_dir() -> Path:
@@ -141,7 +161,7 @@ def prepared_dir() -> Path:
 
 def gemma() -> Path:
     """The GGUF file of Gemma 3 270M."""
-    return _joined(prepared_dir() / "gemma-3-270m-q4_k_m.gguf", GEMMA_PARTS)
+    return _prepared(prepared_dir() / "gemma-3-270m-q4_k_m.gguf", GEMMA_SHA256, partial(_joined, GEMMA_PARTS))
 
 
 def whisper() -> Path:
@@ -149,31 +169,46 @@ def whisper() -> Path:
     folder = prepared_dir() / "whisper-base"
     folder.mkdir(exist_ok=True)
     for weight in WHISPER_FILES:
-        _joined(folder / Path(weight.path).name, (weight,))
-    _joined(folder / "model.bin", WHISPER_PARTS)
+        _prepared(folder / Path(weight.path).name, weight.sha256, partial(_joined, (weight,)))
+    _prepared(folder / "model.bin", WHISPER_SHA256, partial(_joined, WHISPER_PARTS))
     return folder
 
 
 def yamnet() -> Path:
     """The ONNX file of YAMNet, its data file beside it."""
     folder = prepared_dir() / "yamnet"
-    model = folder / "model.onnx"
-    if not model.is_file():
-        folder.mkdir(exist_ok=True)
-        with zipfile.ZipFile(YAMNET.verified()) as archive:
-            # the data first: whoever sees the model may use it
-            for member in sorted(archive.infolist(), key=lambda member: member.filename.endswith(".onnx")):
-                if not member.is_dir():
-                    _write(folder / Path(member.filename).name, archive.read(member))
-    return model
+    folder.mkdir(exist_ok=True)
+    for name, sha256 in YAMNET_SHA256.items():
+        _prepared(folder / name, sha256, partial(_unzipped, YAMNET, name))
+    return folder / "model.onnx"
 
 
-def _joined(target: Path, parts: tuple[Weight, ...]) -> Path:
-    """``parts`` one after the other in ``target``, unless it is there already."""
-    size = sum(part.locate().stat().st_size for part in parts)
-    if not target.is_file() or target.stat().st_size != size:
-        _write(target, b"".join(part.verified().read_bytes() for part in parts))
+def _prepared(target: Path, sha256: str, make: Callable[[], bytes]) -> Path:
+    """``target``, its sha256 checked; made where it is missing or not what it should be."""
+    if _is_stamped(target, sha256):
+        return target
+    if not target.is_file() or _sha256(target) != sha256:
+        data = make()
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise WeightsError(
+                f"{target.name} was put together, and is not what this version was tested with",
+                hint="`make clean`, then `make setup`; if it stays, a pinned sha256 is wrong",
+            )
+        _write(target, data)
+    _stamp(target, sha256)
     return target
+
+
+def _joined(parts: tuple[Weight, ...]) -> bytes:
+    """``parts`` one after the other."""
+    return b"".join(part.verified().read_bytes() for part in parts)
+
+
+def _unzipped(archive: Weight, name: str) -> bytes:
+    """The member of ``archive`` that is called ``name``, in whichever folder."""
+    with zipfile.ZipFile(archive.verified()) as opened:
+        (member,) = (member for member in opened.namelist() if Path(member).name == name)
+        return opened.read(member)
 
 
 def _write(target: Path, data: bytes) -> None:
@@ -195,8 +230,10 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _stamp_file(sha256: str) -> Path:
-    return prepared_dir() / "checked" / f"{sha256}.json"
+def _stamp_file(file: Path, sha256: str) -> Path:
+    """A file and its copy have stamps of their own."""
+    place = hashlib.sha256(str(file).encode()).hexdigest()
+    return prepared_dir() / "checked" / f"{sha256[:24]}-{place[:8]}.json"
 
 
 def _signature(file: Path) -> list[object]:
@@ -206,15 +243,16 @@ def _signature(file: Path) -> list[object]:
 
 def _is_stamped(file: Path, sha256: str) -> bool:
     try:
-        return bool(json.loads(_stamp_file(sha256).read_text()) == _signature(file))
+        return bool(json.loads(_stamp_file(file, sha256).read_text()) == _signature(file))
     except (FileNotFoundError, ValueError):
         return False
 
 
 def _stamp(file: Path, sha256: str) -> None:
-    path = _stamp_file(sha256)
-    path.parent.mkdir(exist_ok=True)
-    _write(path, json.dumps(_signature(file)).encode())
+    path = _stamp_file(file, sha256)
+    with suppress(PermissionError):  # an installation that only reads: hashed again at the next start
+        path.parent.mkdir(exist_ok=True)
+        _write(path, json.dumps(_signature(file)).encode())
 
 
 def main() -> int:

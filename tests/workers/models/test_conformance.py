@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -101,9 +103,11 @@ def test_sounds(models: Models) -> None:
 
 def test_a_batch_equals_its_members(models: Models) -> None:
     inputs = [image_input(models, picture(seed)) for seed in range(3)]
+    sounds = [sound_input(models, wave(2.0, hertz)) for hertz in (200.0, 900.0)]
     cases: list[tuple[list[Embedding], list[Embedding]]] = [
         (models.text.encode(TEXTS), [models.text.encode([text])[0] for text in TEXTS]),
         (models.image.encode(inputs), [models.image.encode([one])[0] for one in inputs]),
+        (models.sound.encode(sounds), [models.sound.encode([one])[0] for one in sounds]),
     ]
     for together, alone in cases:
         for one, other in zip(together, alone, strict=True):
@@ -115,6 +119,15 @@ def test_the_same_again_is_the_same(models: Models) -> None:
     first, second = (models.text.encode(TEXTS[:1])[0] for _ in range(2))
     assert np.array_equal(first.vector, second.vector)
     assert models.labeller.label([picture(1)]) == models.labeller.label([picture(1)])
+
+
+def test_labels_of_a_batch_are_those_of_its_members(models: Models) -> None:
+    pictures = [picture(1), picture(2, 300, 20), picture(3, 50, 50)]
+    for together, alone in zip(
+        models.labeller.label(pictures), map(models.labeller.label, ([p] for p in pictures)), strict=True
+    ):
+        assert together[0].name == alone[0][0].name
+        assert together[0].score == pytest.approx(alone[0][0].score, abs=1e-3)
 
 
 def test_labels_are_probabilities_best_first(models: Models) -> None:
@@ -153,6 +166,32 @@ def test_the_generator_repeats_itself_and_can_be_closed(models: Models) -> None:
     closed: Callable[[], None] = getattr(pieces, "close")  # noqa: B009  # the protocol is an iterator, these are generators
     closed()
     assert "".join(generator.stream(prompt, max_tokens=6)) == first
+
+
+async def test_work_that_is_cancelled_twice_is_waited_for(models: Models) -> None:
+    started, release, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        started.set()
+        release.wait(10)
+        ended.set()
+
+    task = asyncio.create_task(models.run(work))
+    await asyncio.to_thread(started.wait, 10)
+    for _ in range(2):
+        task.cancel()
+        await asyncio.sleep(0.05)
+        assert not task.done()
+    release.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended.is_set()
+
+
+async def test_all_work_is_done_in_one_thread_that_is_not_the_loops(models: Models) -> None:
+    threads = set(await asyncio.gather(*(models.run(threading.get_ident) for _ in range(4))))
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
 
 
 def test_ocr_can_be_turned_off(models: Models, tmp_path: Path) -> None:

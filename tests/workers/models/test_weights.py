@@ -50,12 +50,40 @@ def test_another_file_is_refused_even_where_the_right_one_was_seen_before(packag
 
 def test_parts_are_joined_in_order_by_many_at_once(package: Path, tmp_path: Path) -> None:
     parts = (weight(package, "a", b"first " * 1000), weight(package, "b", b"second"))
+    whole = b"first " * 1000 + b"second"
     target = tmp_path / "joined.bin"
+
+    def prepare(_: int) -> bytes:
+        return weights._prepared(target, hashlib.sha256(whole).hexdigest(), lambda: weights._joined(parts)).read_bytes()
+
     with ThreadPoolExecutor(4) as pool:
-        results = list(pool.map(lambda _: weights._joined(target, parts).read_bytes(), range(8)))
-    assert set(results) == {b"first " * 1000 + b"second"}
+        results = list(pool.map(prepare, range(8)))
+    assert set(results) == {whole}
+
+
+def test_a_damaged_assembled_file_of_the_same_size_is_made_anew(package: Path, tmp_path: Path) -> None:
+    made: list[Path] = []
+    target = tmp_path / "joined.bin"
+
+    def make() -> bytes:
+        made.append(target)
+        return b"whole"
+
+    def prepare() -> bytes:
+        return weights._prepared(target, hashlib.sha256(b"whole").hexdigest(), make).read_bytes()
+
+    assert prepare() == prepare() == b"whole"
+    assert len(made) == 1, "the second start trusts the first"
+    target.write_bytes(b"wh?le")
+    assert prepare() == b"whole"
+
+
+def test_what_is_put_together_wrongly_is_refused(package: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="put together"):
+        weights._prepared(tmp_path / "joined.bin", hashlib.sha256(b"right").hexdigest(), lambda: b"wrong")
+    assert not (tmp_path / "joined.bin").exists()
 
 
 def test_every_weight_is_pinned() -> None:
-    assert len(weights.ALL) == len({one.path for one in weights.ALL}) == 16
+    assert len(weights.ALL) == len({one.path for one in weights.ALL}) == 17
     assert all(len(one.sha256) == 64 and one.licence for one in weights.ALL)
