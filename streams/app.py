@@ -63,11 +63,13 @@ class _App(faust.App):  # type: ignore[misc]  # faust has no types
 
 def build_app(topic: Topic, shell: Shell, settings: Settings, bootstrap: str) -> faust.App:
     """The app that feeds ``shell`` from ``topic``. Start it with ``await app.start()``."""
+    unused = settings.data_dir / "faust"  # no stage keeps a table, but Faust wants a folder for them
+    unused.mkdir(parents=True, exist_ok=True)
     app = _App(
         group_id(shell.stage.name),
         broker=[f"aiokafka://{server.strip()}" for server in bootstrap.split(",")],
         store="memory://",
-        datadir=str(settings.data_dir / "faust"),  # stays empty: no stage keeps a table
+        datadir=str(unused),
         autodiscover=False,
         web_enabled=False,
         topic_disable_leader=True,

@@ -41,5 +41,6 @@ def worker_environment(settings: Settings, addresses: Addresses, number: int) ->
     return {
         **to_environment(settings.model_copy(update=told)),
         **dict.fromkeys(THREAD_VARIABLES, threads),
+        "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait take the cores from the other workers
         "TOKENIZERS_PARALLELISM": "false",
     }

@@ -33,16 +33,20 @@ SHARPNESS = {"picture": 1.0, "sound": 1.0}
 
 PLACE_UNIT = 10_000
 
+PINNED_ENCODER = "minilm-l6"
+"""Its weights are pinned, so its class vectors can be kept; another checkpoint may change under its name."""
+
 Kind = Literal["picture", "sound"]
 
 
 class ClassVectors:
-    """The text vectors of all class names of one kind; made once and kept beside the weights."""
+    """The text vectors of all class names of one kind; those of the pinned encoder are kept beside the weights."""
 
     def __init__(self, kind: Kind, text: TextEncoder) -> None:
         names = CLASS_FILES[kind].read_text().splitlines()
         self._row = {name: number for number, name in enumerate(names)}
-        self._vectors = _cached(kind, names, text)
+        is_pinned = text.name == PINNED_ENCODER
+        self._vectors = _cached(kind, names, text) if is_pinned else _encoded(kind, names, text)
         self._sharpness = SHARPNESS[kind]
         self.dimension = self._vectors.shape[1]
 
@@ -126,10 +130,16 @@ def _cached(kind: Kind, names: Sequence[str], text: TextEncoder) -> Floats:
     if file.is_file():
         loaded: Floats = np.load(file, allow_pickle=False)
         return loaded
+    vectors = _encoded(kind, names, text)
+    weights.save_array(file, vectors)
+    return vectors
+
+
+def _encoded(kind: Kind, names: Sequence[str], text: TextEncoder) -> Floats:
+    """``(n, d)``, unit rows: the mean over all wordings of each name."""
     wordings = [[wording.format(name) for name in names] for wording in WORDINGS[kind]]
     mean = np.mean([np.stack([found.vector for found in text.encode(texts)]) for texts in wordings], axis=0)
     vectors: Floats = (mean / np.linalg.norm(mean, axis=1, keepdims=True)).astype(np.float32)
-    weights.save_array(file, vectors)
     return vectors
 
 

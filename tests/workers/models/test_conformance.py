@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from schemas.chunks import Region
+from workers.models import weights
 from workers.models.base import SAMPLE_RATE, Embedding, ImageInput, Picture, SoundInput, Wave
+from workers.models.conse import ConseSoundEncoder
 from workers.models.profiles import Models
 
 TEXTS = [
@@ -99,6 +101,16 @@ def test_sounds(models: Models) -> None:
         assert_good(found, models.dimension)
         assert found.parts.places[:, :2].tolist() == [[window.start_ms, window.end_ms] for window in given.windows]
     assert models.sound.encode([]) == []
+
+
+def test_class_vectors_are_kept_for_pinned_weights_only(
+    models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint may change under its name: what was kept for the old one would be silently wrong."""
+    monkeypatch.setattr(weights, "prepared_dir", lambda: tmp_path)
+    if models.profile != "fake":
+        ConseSoundEncoder(models.text)
+    assert bool(list(tmp_path.glob("classes-*"))) == (models.profile == "local")
 
 
 def test_a_batch_equals_its_members(models: Models) -> None:
