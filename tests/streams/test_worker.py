@@ -35,7 +35,7 @@ async def start(tmp_path: Path, bootstrap: str) -> AsyncIterator[Start]:
             "SENSORIUM_DATA_DIR": str(tmp_path),
             "SENSORIUM_KAFKA": bootstrap,
             "SENSORIUM_MILVUS": "http://127.0.0.1:1",
-            "SENSORIUM_SESSION_TIMEOUT_S": "4",
+            "SENSORIUM_SESSION_TIMEOUT_S": "6",
             "SENSORIUM_BATCH_SIZE": "4",
         }
         log = tmp_path / f"worker-{len(children)}.log"
