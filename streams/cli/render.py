@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import datetime
+from urllib.parse import quote, unquote, urlsplit
 
 from rich.console import Console
 from rich.markup import escape
+from rich.style import Style
 from rich.table import Table
+from rich.text import Text
 
 from schemas.answers import AnswerFailed, AnswerFinished, AnswerStarted, Hit, StreamEvent, TokenGenerated
 from schemas.media import Modality
 from schemas.queries import Evidence
 
 MAX_TEXT = 160
+_NUMBERS = frozenset({"", "rank", "score"})
+_IN_LINKS = "%/:?#[]@!$&'()*+,;=~"
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def clock(milliseconds: int) -> str:
@@ -39,16 +46,14 @@ def place(item: Evidence | Hit) -> str:
 
 def evidence_table(evidence: Iterable[Evidence]) -> Table:
     """The evidence of an answer."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("", "what", "where", "source", "score"):
-        table.add_column(name, justify="right" if name in ("", "score") else "left", overflow="fold")
+    table = _table("", "what", "where", "document", "source", "score")
     for item in evidence:
-        name = escape(f"{item.source_uri or item.document_id}")
         table.add_row(
-            f"[{item.number}]".replace("[", r"\["),
-            escape(_short(item.text)),
-            escape(place(item)),
-            f"{name} [dim]{escape(item.source)}[/]",
+            Text(f"[{item.number}]"),
+            _short(item.text),
+            place(item),
+            _document(item),
+            Text(harmless(item.source)),
             f"{item.score:.2f}",
         )
     return table
@@ -56,17 +61,15 @@ def evidence_table(evidence: Iterable[Evidence]) -> Table:
 
 def hit_table(hits: Iterable[Hit]) -> Table:
     """Ranked hits."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("rank", "score", "kind", "what", "where", "source"):
-        table.add_column(name, justify="right" if name in ("rank", "score") else "left", overflow="fold")
+    table = _table("rank", "score", "kind", "what", "where", "document")
     for hit in hits:
         table.add_row(
             str(hit.rank),
             f"{hit.score:.2f}",
             hit.modality.value,
-            escape(_short(hit.text)),
-            escape(place(hit)),
-            escape(hit.source_uri or hit.document_id),
+            _short(hit.text),
+            place(hit),
+            _document(hit),
         )
     return table
 
@@ -85,19 +88,39 @@ class AnswerPrinter:
                 self._console.print("\n[dim](the answer begins again)[/]")
             self._begun = True
         elif isinstance(event, TokenGenerated):
-            self._console.print(escape(event.text), end="", soft_wrap=True)
+            self._console.print(escape(harmless(event.text)), end="", soft_wrap=True)
         elif isinstance(event, AnswerFinished):
             self._console.print()
             if event.citations:
                 self._console.print(evidence_table(event.citations))
         elif isinstance(event, AnswerFailed):
-            self._console.print(f"[bold red]error:[/] {escape(event.stage)}: {escape(event.reason)}")
+            self._console.print(f"[bold red]error:[/] {escape(event.stage)}: {escape(harmless(event.reason))}")
             if event.hint:
                 self._console.print(f"[bold]hint:[/] {escape(event.hint)}")
             return False
         return True
 
 
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= MAX_TEXT else line[: MAX_TEXT - 1] + "…"
+def _table(*columns: str) -> Table:
+    """Only the words may be wrapped: a name or a time that is cut in two cannot be copied."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in columns:
+        table.add_column(name, justify="right" if name in _NUMBERS else "left", no_wrap=name != "what", overflow="fold")
+    return table
+
+
+def _document(item: Evidence | Hit) -> Text:
+    """The name of the document, linked to where it lies (terminals that know links make it clickable)."""
+    uri = item.source_uri
+    name = unquote(urlsplit(uri).path).rstrip("/").rpartition("/")[2]
+    return Text(harmless(name or item.document_id), Style(link=quote(uri, safe=_IN_LINKS) if uri else None))
+
+
+def _short(text: str) -> Text:
+    line = " ".join(harmless(text).split())
+    return Text(line if len(line) <= MAX_TEXT else line[: MAX_TEXT - 1] + "…")
+
+
+def harmless(text: str) -> str:
+    """``text`` without control characters: what stands in a document must not steer the terminal."""
+    return _CONTROL.sub("", text)

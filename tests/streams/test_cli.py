@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -11,11 +12,12 @@ from pathlib import Path
 
 import pytest
 import typer
+from rich.console import Console
 
 from schemas.answers import Hit
 from schemas.media import Modality
 from streams.cli.common import moment
-from streams.cli.render import clock, place
+from streams.cli.render import clock, harmless, hit_table, place
 
 NOW_MS = 1_800_000_000_000
 
@@ -101,22 +103,51 @@ def test_a_moment_that_is_none_is_refused() -> None:
         moment("soon", NOW_MS)
 
 
+def picture(**fields: object) -> Hit:
+    """A hit in a page of a document."""
+    given: dict[str, object] = {
+        "rank": 1,
+        "score": 0.5,
+        "chunk_id": "c",
+        "document_id": "d",
+        "version": 1,
+        "source": "s",
+        "source_uri": "u",
+        "modality": Modality.IMAGE,
+        "content_type": "image/png",
+        "text": "t",
+        "event_time_ms": 0,
+        "page": 3,
+        "box": (0.1, 0.2, 0.3, 0.4),
+        **fields,
+    }
+    return Hit.model_validate(given)
+
+
+def printed(*hits: Hit, width: int) -> str:
+    console = Console(width=width, file=io.StringIO())
+    console.print(hit_table(hits))
+    file = console.file
+    assert isinstance(file, io.StringIO)
+    return file.getvalue()
+
+
+def test_names_are_never_cut_in_two() -> None:
+    hit = picture(source_uri="file:///archive/2026/programme%20one.mp4", text="very many words " * 20)
+    assert "programme one.mp4" in printed(hit, width=80)
+
+
+def test_a_document_without_an_address_is_named_by_its_id() -> None:
+    assert "document-7" in printed(picture(source_uri="", document_id="document-7"), width=80)
+
+
+def test_documents_cannot_steer_the_terminal() -> None:
+    assert harmless("red \x1b[31malert\x07\x9b2J\nand\ttabs") == "red [31malert2J\nand\ttabs"
+    assert "\x1b" not in printed(picture(text="\x1b]0;owned\x07", source_uri="x\x1b[2J.png"), width=200)
+
+
 def test_places_are_readable() -> None:
-    hit = Hit(
-        rank=1,
-        score=0.5,
-        chunk_id="c",
-        document_id="d",
-        version=1,
-        source="s",
-        source_uri="u",
-        modality=Modality.IMAGE,
-        content_type="image/png",
-        text="t",
-        event_time_ms=0,
-        page=3,
-        box=(0.1, 0.2, 0.3, 0.4),
-    )
+    hit = picture()
     assert place(hit) == "page 3, box 0.10 0.20 0.30 0.40"
     assert clock(83_500) == "1:23.5"
     assert json.loads(hit.model_dump_json())["box"] == [0.1, 0.2, 0.3, 0.4]
