@@ -18,3 +18,9 @@ class Limits(BaseModel):
     max_seconds: float = Field(4 * 3600.0, gt=0, description="length of audio or video")
     max_ratio: float = Field(200.0, gt=0, description="decoded size over encoded size of text inside a container")
     max_chunks: int = Field(20_000, gt=0, description="chunks of one document")
+    decoder_memory_mib: int = Field(512, ge=192, description="MiB that the process which decodes a document may hold")
+    decoder_cpu_seconds: float = Field(
+        30.0, gt=0, description="processor time for one step of decoding: a page, a text, a second of a film"
+    )
+    decoder_seconds: float = Field(60.0, gt=0, description="time for one step of decoding, however busy the machine is")
+    decoder_total_seconds: float = Field(2 * 3600.0, gt=0, description="time for decoding one document in all")

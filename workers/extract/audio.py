@@ -19,7 +19,7 @@ from workers.errors import InvalidMedia
 from workers.extract.containers import Outline, outline
 from workers.extract.draft import Clip, Draft, Recognisers, Source, shown
 from workers.extract.sounds import SoundSpan, SpokenPassage, clock, sound_spans, speech_times, spoken_passages
-from workers.extract.threads import in_thread, steps
+from workers.extract.threads import in_thread
 from workers.extract.waves import Stretch, flac, stretches
 from workers.limits import Limits
 from workers.models.base import SAMPLE_RATE, Wave
@@ -48,7 +48,7 @@ class Heard:
 
 async def read_audio(source: Source, models: Recognisers, limits: Limits) -> AsyncGenerator[Draft, None]:
     """The drafts of a sound file."""
-    found = await in_thread(outline, source.data, source.content_type, limits)
+    found = await source.decoding.call(outline, source.content_type, limits)
     if not found.has_sound:
         raise InvalidMedia(f"the {source.content_type} file holds no sound", hint="check the file")
     async with aclosing(sound_drafts(source, models, found, Modality.AUDIO)) as drafts:
@@ -68,7 +68,7 @@ async def sound_drafts(
 
 async def hear(source: Source, models: Recognisers, found: Outline) -> AsyncGenerator[Heard, None]:
     """Tag each stretch, and transcribe where somebody may be speaking."""
-    async with aclosing(steps(stretches(source.data, source.content_type, found))) as pieces:
+    async with aclosing(source.decoding.each(stretches, source.content_type, found)) as pieces:
         async for stretch in pieces:
             wave = stretch.wave
             long_enough = np.pad(wave, (0, max(0, int(_SHORTEST_S * SAMPLE_RATE) - len(wave))))

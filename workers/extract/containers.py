@@ -6,7 +6,6 @@ In: bytes and the content type that they were sniffed as. Out: an open PyAV cont
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ from av.stream import Disposition
 
 from workers.errors import InvalidMedia, LimitExceeded
 from workers.limits import Limits
+from workers.sandbox.held import Data, file_of, head_of
+from workers.sandbox.progress import beat
 
 _DEMUXERS: Final = {
     "audio/wav": "wav",
@@ -62,18 +63,20 @@ class Outline:
 
 
 @contextmanager
-def opened(data: bytes, content_type: str) -> Iterator[InputContainer]:
+def opened(data: Data, content_type: str) -> Iterator[InputContainer]:
     """The container in ``data``. It is read from memory only: no other file, no network, no other format."""
     options = {"format_whitelist": _DEMUXERS[content_type], "protocol_whitelist": "pipe"}
     try:
-        with av.open(io.BytesIO(data), "r", options=options, metadata_errors="replace") as container:
+        with av.open(file_of(data), "r", options=options, metadata_errors="replace") as container:
             yield container
+    except MemoryError:  # PyAV's is both this and its own
+        raise
     # PyAV raises its own errors and, for some fields of a broken header, plain ones.
     except (av.FFmpegError, OverflowError, UnicodeDecodeError) as error:
         raise InvalidMedia(f"the {content_type} file cannot be read: {error}", hint=_HINT) from error
 
 
-def settled(data: bytes, content_type: str) -> str:
+def settled(data: Data, content_type: str) -> str:
     """The type of a container by what it holds: a ``video/mp4`` without a video track is ``audio/mp4``."""
     if content_type not in _SOUND_ONLY:
         return content_type
@@ -82,9 +85,9 @@ def settled(data: bytes, content_type: str) -> str:
     return _SOUND_ONLY[content_type] if is_sound else content_type
 
 
-def outline(data: bytes, content_type: str, limits: Limits) -> Outline:
+def outline(data: Data, content_type: str, limits: Limits) -> Outline:
     """Measure a file by reading all its packets, without decoding any."""
-    _check_riff(data)
+    _check_riff(head_of(data, 8), len(data))
     with opened(data, content_type) as container:
         picture, sound = picture_stream(container), sound_stream(container)
         tracks: list[av.VideoStream | av.AudioStream] = [track for track in (picture, sound) if track is not None]
@@ -129,6 +132,7 @@ def _measured(
     start, end = float("inf"), 0.0
     counts = dict.fromkeys((track.index for track in tracks), 0)
     for packet in container.demux(tracks):
+        beat()
         if packet.size:
             counts[packet.stream_index] += 1
             if packet.pts is not None and packet.time_base is not None:
@@ -149,12 +153,12 @@ def _check_pixels(picture: av.VideoStream, limits: Limits) -> None:
         )
 
 
-def _check_riff(data: bytes) -> None:
+def _check_riff(head: bytes, size: int) -> None:
     """WAV and AVI say how long they are; live recorders leave it at 0 or at its maximum."""
-    if data.startswith(b"RIFF"):
-        promised = int.from_bytes(data[4:8], "little") + 8
-        if len(data) < promised - 1 and promised < 0xFFFFFFF0:
-            raise _cut_off(f"{len(data)} of {promised} bytes")
+    if head.startswith(b"RIFF"):
+        promised = int.from_bytes(head[4:8], "little") + 8
+        if size < promised - 1 and promised < 0xFFFFFFF0:
+            raise _cut_off(f"{size} of {promised} bytes")
 
 
 def _cut_off(what: str) -> InvalidMedia:

@@ -5,28 +5,59 @@ A draft is a chunk before it knows its document: the stage gives it its id, its 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from schemas.chunks import Box, Channel, Features, Label
 from schemas.media import Modality
+from workers.extract.threads import InThreads
 from workers.limits import Limits
 from workers.models.base import Labeller, SoundTagger, SpeechReader, TextReader
 
+P = ParamSpec("P")
 T = TypeVar("T")
+_LONGEST_NAME = 200
+
+
+class Decoding(Protocol):
+    """Where the bytes of a document are read: a process of ``workers.sandbox``, or the threads of this one.
+
+    The functions get the document first (bytes, or ``workers.sandbox.held.Held`` where it is large), and return, or
+    yield, what can be sent from one process to another.
+    """
+
+    async def call(self, work: Callable[Concatenate[Any, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """``work(document, *args)``."""
+        ...
+
+    def each(
+        self, work: Callable[Concatenate[Any, P], Iterator[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncGenerator[T, None]:
+        """The items of ``work(document, *args)``."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The bytes of one document; ``content_type`` is what they really are, ``charset`` what was declared."""
+    """One document; ``content_type`` is what it really is, ``charset`` what was declared.
+
+    ``data`` are its bytes, or nothing where ``document`` holds them.
+    """
 
     data: bytes
     content_type: str
     name: str = ""
     charset: str = ""
+    document: Decoding | None = None
+
+    @property
+    def decoding(self) -> Decoding:
+        """Where it is read."""
+        return self.document or InThreads(self.data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +119,15 @@ Reader = Callable[[Source, Recognisers, Limits], AsyncGenerator[Draft, None]]
 
 
 def file_name(uri: str) -> str:
-    """The last part of a path or URL, without query and escapes: ``s3://b/my%20cat.png?x=1`` gives ``my cat.png``."""
-    return PurePosixPath(unquote(urlsplit(uri).path) if "://" in uri else uri.replace("\\", "/")).name
+    """The last part of a path or URL, without query and escapes: ``s3://b/my%20cat.png?x=1`` gives ``my cat.png``.
+
+    Of a very long one, the end is kept.
+    """
+    path = uri.replace("\\", "/")
+    if "://" in uri:
+        with suppress(ValueError):  # "http://[", for one, is no URL
+            path = unquote(urlsplit(uri).path)
+    return PurePosixPath(path).name[-_LONGEST_NAME:]
 
 
 def shown(labels: tuple[Label, ...], *, at_least: float = 0.1, most: int = 3) -> str:

@@ -6,7 +6,6 @@ an animation its most detailed frame. Raises ``InvalidMedia`` (broken), ``LimitE
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
@@ -19,9 +18,10 @@ from schemas.media import Modality
 from workers.errors import InvalidMedia, LimitExceeded
 from workers.extract.draft import Draft, Recognisers, Source
 from workers.extract.picture import picture_drafts, see
-from workers.extract.threads import in_thread, steps
+from workers.extract.threads import in_thread
 from workers.limits import Limits
 from workers.models.base import Picture
+from workers.sandbox.held import Data, file_of
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
 LONGEST = 2000
@@ -36,7 +36,7 @@ warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 async def read_image(source: Source, models: Recognisers, limits: Limits) -> AsyncGenerator[Draft, None]:
     """A picture chunk and the passages in it, page by page."""
-    async with aclosing(steps(pages(source.data, limits))) as found:
+    async with aclosing(source.decoding.each(pages, limits)) as found:
         async for page, picture in found:
             place = "image" if page is None else f"page:{page}"
             like = Draft(place=place, modality=Modality.IMAGE, channel=Channel.PICTURE, title=source.name, page=page)
@@ -45,9 +45,9 @@ async def read_image(source: Source, models: Recognisers, limits: Limits) -> Asy
                 yield draft
 
 
-def pages(data: bytes, limits: Limits) -> Iterator[tuple[int | None, Picture]]:
+def pages(data: Data, limits: Limits) -> Iterator[tuple[int | None, Picture]]:
     """The pictures of a file, upright, RGB, at most ``LONGEST`` a side; numbered where they are the pages of a TIFF."""
-    with _reading(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+    with _reading(), Image.open(file_of(data), formats=FORMATS) as image:
         _check_size(image, limits)
         if image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
             yield from _tiff_pages(image, limits)

@@ -22,12 +22,13 @@ from schemas.media import Modality
 from workers.errors import InvalidMedia, LimitExceeded
 from workers.extract.draft import Draft, Recognisers, Source
 from workers.extract.ocr import union
-from workers.extract.passages import paragraphs, passages
+from workers.extract.passages import Passage, paragraphs, passages
 from workers.extract.pdf_page import PDFIUM, Line, PageText, pictures, read_text, render, shows_something
 from workers.extract.picture import picture_drafts, see
-from workers.extract.threads import in_thread, steps
+from workers.extract.threads import in_thread
 from workers.limits import Limits
 from workers.models.base import Picture
+from workers.sandbox.held import Data, head_of
 
 _SCAN_CHARS = 25
 """A page with fewer letters than this is looked at as a picture: page numbers and stamps are no text layer."""
@@ -42,6 +43,7 @@ class _Page:
 
     number: int
     text: PageText
+    passages: tuple[Passage, ...]
     pictures: tuple[tuple[Box, Picture], ...] = ()
     scan: Picture | None = None
 
@@ -49,7 +51,7 @@ class _Page:
 async def read_pdf(source: Source, models: Recognisers, limits: Limits) -> AsyncGenerator[Draft, None]:
     """The drafts of a PDF, page by page."""
     offset = 0
-    async with aclosing(steps(_pages(source.data, limits))) as found:
+    async with aclosing(source.decoding.each(pages, limits)) as found:
         async for page in found:
             is_read = False
             async for draft in _picture_drafts(page, source.name, models):
@@ -63,7 +65,7 @@ async def read_pdf(source: Source, models: Recognisers, limits: Limits) -> Async
 
 def _text_drafts(page: _Page, offset: int, title: str) -> Iterator[Draft]:
     text = page.text.text
-    for passage in passages(text, paragraphs(text, title)):
+    for passage in page.passages:
         lines = [line for line in page.text.lines if line.start < passage.end and line.end > passage.start]
         yield Draft(
             place=f"page:{page.number}:text:{passage.start}-{passage.end}",
@@ -100,7 +102,7 @@ async def _picture_drafts(page: _Page, title: str, models: Recognisers) -> Async
             yield draft
 
 
-def _pages(data: bytes, limits: Limits) -> Iterator[_Page]:
+def pages(data: Data, limits: Limits) -> Iterator[_Page]:
     """The pages, one at a time; the lock is held while PDFium works, and never while the caller does."""
     with PDFIUM:
         document = _open(data)
@@ -117,17 +119,17 @@ def _pages(data: bytes, limits: Limits) -> Iterator[_Page]:
             document.close()
 
 
-def _open(data: bytes) -> pdfium.PdfDocument:
+def _open(data: Data) -> pdfium.PdfDocument:
     try:
-        return pdfium.PdfDocument(data)
+        return pdfium.PdfDocument(data if isinstance(data, bytes) else data.file())
     except pdfium.PdfiumError as error:
         # PDFium may report the error of the document before, hence the second look.
-        if error.err_code == raw.FPDF_ERR_PASSWORD and b"/Encrypt" in data:
+        if error.err_code == raw.FPDF_ERR_PASSWORD and b"/Encrypt" in head_of(data, len(data)):
             raise InvalidMedia("the PDF is encrypted", hint="remove its password, then publish it again") from error
         raise InvalidMedia("the PDF is broken or has no pages", hint="check the file; it may be cut") from error
 
 
-def _each(document: pdfium.PdfDocument, data: bytes, limits: Limits) -> Iterator[_Page]:
+def _each(document: pdfium.PdfDocument, data: Data, limits: Limits) -> Iterator[_Page]:
     allowed = min(limits.max_text_chars, int(limits.max_ratio * len(data)))
     chars = failed = 0
     seen: set[bytes] = set()
@@ -154,12 +156,13 @@ def _read_page(document: pdfium.PdfDocument, number: int, limits: Limits, seen: 
     page = document[number - 1]
     try:
         text = read_text(page)
+        found = tuple(passages(text.text, paragraphs(text.text)))
         if sum(character.isalnum() for character in text.text) < _SCAN_CHARS:
             picture = render(page)
             if shows_something(picture):
-                return _Page(number, text, scan=picture)
-            return _Page(number, text)
-        return _Page(number, text, tuple(_new_pictures(page, limits, seen)))
+                return _Page(number, text, found, scan=picture)
+            return _Page(number, text, found)
+        return _Page(number, text, found, tuple(_new_pictures(page, limits, seen)))
     finally:
         page.close()
 

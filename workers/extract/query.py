@@ -15,7 +15,7 @@ import numpy as np
 
 from schemas.chunks import Label, SoundWindow
 from schemas.media import Modality
-from schemas.queries import QueryAsked, QueryMedia
+from schemas.queries import QueryAsked
 from workers.errors import InvalidEvent
 from workers.extract.audio import hear
 from workers.extract.containers import outline
@@ -23,10 +23,10 @@ from workers.extract.draft import Recognisers, Source
 from workers.extract.image import pages
 from workers.extract.picture import Seen, see
 from workers.extract.shots import shots
-from workers.extract.sources import Blobs, load_source
-from workers.extract.threads import in_thread, steps
+from workers.extract.sources import Blobs, opened_source
 from workers.limits import Limits
 from workers.models.base import ImageInput, Picture, SoundInput, Wave
+from workers.sandbox.pool import decoders
 
 MAX_SECONDS = 300.0
 """A question's sound or video may last as long; somebody waits for its answer."""
@@ -54,8 +54,9 @@ async def read_query(asked: QueryAsked, blobs: Blobs, models: Recognisers, limit
     labels: list[Label] = []
     for kind, media in ((Modality.IMAGE, asked.image), (Modality.AUDIO, asked.audio), (Modality.VIDEO, asked.video)):
         if media is not None:
-            source = await in_thread(_source, kind, media, blobs, limits)
-            words += await _read(source, models, limits, found, labels)
+            async with opened_source(media, "", blobs, limits, decoders(limits, "questions")) as source:
+                _check_kind(kind, source)
+                words += await _read(source, models, limits, found, labels)
     found.text = "\n".join(part for part in words if part)[:_MAX_TEXT_CHARS]
     found.labels = _best(labels)
     if not (found.text or found.images or found.sounds):
@@ -63,15 +64,13 @@ async def read_query(asked: QueryAsked, blobs: Blobs, models: Recognisers, limit
     return found
 
 
-def _source(kind: Modality, media: QueryMedia, blobs: Blobs, limits: Limits) -> Source:
-    source = load_source(media, "", blobs, limits)
+def _check_kind(kind: Modality, source: Source) -> None:
     really = source.content_type.partition("/")[0]
     if really != kind and not (kind is Modality.AUDIO and really == "video"):
         raise InvalidEvent(
             f"the question's {kind} part is {source.content_type}",
             hint=f"ask with --{really}" if really in set(Modality) - {Modality.TEXT} else f"give it a file of {kind}",
         )
-    return source
 
 
 async def _read(
@@ -86,7 +85,7 @@ async def _read(
             labels += seen.labels
             words += _written(seen)
     if not source.content_type.startswith("image/"):
-        outlined = await in_thread(outline, source.data, source.content_type, limits)
+        outlined = await source.decoding.call(outline, source.content_type, limits)
         if outlined.has_sound:
             words += await _hear(source, models, limits, found, labels)
     return words
@@ -95,14 +94,14 @@ async def _read(
 async def _pictures(source: Source, limits: Limits) -> AsyncGenerator[Picture, None]:
     """The picture, or the key frames of the first shots."""
     if source.content_type.startswith("image/"):
-        async with aclosing(steps(pages(source.data, limits))) as found:
+        async with aclosing(source.decoding.each(pages, limits)) as found:
             async for _, picture in found:
                 yield picture
                 return
     elif source.content_type.startswith("video/"):
-        outlined = await in_thread(outline, source.data, source.content_type, limits)
+        outlined = await source.decoding.call(outline, source.content_type, limits)
         count = 0
-        async with aclosing(steps(shots(source.data, source.content_type, outlined))) as cut:
+        async with aclosing(source.decoding.each(shots, source.content_type, outlined)) as cut:
             async for shot in cut:
                 yield shot.picture
                 count += 1
@@ -113,7 +112,7 @@ async def _pictures(source: Source, limits: Limits) -> AsyncGenerator[Picture, N
 async def _hear(
     source: Source, models: Recognisers, limits: Limits, found: QueryFeatures, labels: list[Label]
 ) -> list[str]:
-    outlined = await in_thread(outline, source.data, source.content_type, limits)
+    outlined = await source.decoding.call(outline, source.content_type, limits)
     words: list[str] = []
     async with aclosing(hear(source, models, outlined)) as stretched:
         async for heard in stretched:

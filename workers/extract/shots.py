@@ -23,6 +23,8 @@ from scenedetect.detectors import AdaptiveDetector
 from workers.errors import InvalidMedia
 from workers.extract.containers import Outline, opened, picture_stream
 from workers.models.base import Picture
+from workers.sandbox.held import Data
+from workers.sandbox.progress import beat
 
 LONGEST_S = 20.0
 _SHORTEST_S = 0.5
@@ -51,7 +53,7 @@ class _Candidate:
     picture: Picture
 
 
-def shots(data: bytes, content_type: str, outline: Outline) -> Iterator[Shot]:
+def shots(data: Data, content_type: str, outline: Outline) -> Iterator[Shot]:
     """The shots in order, each at most ``LONGEST_S`` long."""
     finder = _Finder()
     end = 0.0
@@ -117,7 +119,7 @@ def _ms(seconds: float) -> int:
     return max(0, round(seconds * 1000))
 
 
-def _frames(data: bytes, content_type: str, outline: Outline) -> Iterator[tuple[float, float, av.VideoFrame]]:
+def _frames(data: Data, content_type: str, outline: Outline) -> Iterator[tuple[float, float, av.VideoFrame]]:
     """Time and duration, in seconds of the file's time line, and the frame; broken packets are left out."""
     broken, last = 0, 0.0
     with opened(data, content_type) as container:
@@ -128,8 +130,11 @@ def _frames(data: bytes, content_type: str, outline: Outline) -> Iterator[tuple[
         track.codec_context.thread_count = 2
         lasts = float(1 / track.average_rate) if track.average_rate else 0.04
         for packet in container.demux(track):
+            beat()
             try:
                 frames = packet.decode()
+            except MemoryError:  # PyAV's is both this and its own
+                raise
             except av.FFmpegError:
                 broken += 1
                 continue

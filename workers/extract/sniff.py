@@ -49,11 +49,18 @@ def sniff(data: bytes, declared: str = "", name: str = "") -> str:
     """The content type that ``data`` is to be read as. Certain bytes win over the declaration, with a log line."""
     if not data:
         raise InvalidMedia("the document is empty (0 bytes)", hint="publish a file with something in it")
-    claimed, charset = parse_content_type(declared)
-    seen = _binary_type(data)
+    seen = sniff_head(data, declared, name)
     if seen is None:
+        claimed, charset = parse_content_type(declared)
         return _text_type(data, claimed, charset, name)
-    if claimed not in _UNSAID and _family(claimed) != _family(seen):
+    return seen
+
+
+def sniff_head(head: bytes, declared: str = "", name: str = "") -> str | None:
+    """The content type of a document that begins with ``head``; ``None`` where it may be text."""
+    claimed, _ = parse_content_type(declared)
+    seen = _binary_type(head)
+    if seen is not None and claimed not in _UNSAID and _family(claimed) != _family(seen):
         _log.warning("mislabelled media", declared=claimed, read_as=seen, name=name)
     return seen
 

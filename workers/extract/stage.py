@@ -5,8 +5,8 @@ deletion passes through as ``is_deleted``. Refused media yield an ``InvalidEvent
 ``ForbiddenUri``). Containers, page counts, sizes and text are checked before anything is yielded; what is refused later
 (too many chunks) leaves the batches before it standing, until a newer version or a deletion comes.
 
-Decoding happens in threads, recognition in the models' own thread; while the chunks of one document go out, the next
-document of the batch is already read.
+Decoding happens in processes apart (``workers.sandbox``), recognition in the models' own thread; while the chunks of one
+document go out, the next document of the batch is already read.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from workers.extract.batches import Batches
 from workers.extract.draft import Clip, Reader, Recognisers, file_name
 from workers.extract.image import read_image
 from workers.extract.pdf import read_pdf
-from workers.extract.sources import Blobs, load_source
+from workers.extract.sources import Blobs, opened_source
 from workers.extract.text import read_text
 from workers.extract.threads import in_thread
 from workers.extract.video import read_video
 from workers.limits import Limits
+from workers.sandbox.pool import decoders
 from workers.stage import Output
 
 _AHEAD = 2
@@ -65,14 +66,18 @@ class ExtractStage:
         self._blobs = blobs
         self._models = models
         self._limits = limits
+        self._decoders = decoders(limits, "documents")
 
     async def start(self) -> None:
-        """Load the recognisers, so that the first document does not wait for them."""
+        """Load the recognisers and start a decoder, so that the first document does not wait for them."""
         models = self._models
-        await models.run(lambda: (models.labeller, models.tagger, models.reader, models.speech))
+        await asyncio.gather(
+            models.run(lambda: (models.labeller, models.tagger, models.reader, models.speech)), self._decoders.warm()
+        )
 
     async def stop(self) -> None:
-        """Nothing is held between batches."""
+        """End the decoders."""
+        self._decoders.close()
 
     async def process(self, batch: Sequence[Event]) -> AsyncGenerator[Output, None]:
         """The chunks of each document, in the order of the events."""
@@ -114,14 +119,14 @@ class ExtractStage:
                 f"extract cannot read a {event.ce_type}", hint="publish media.received or document.deleted events"
             )
         name = file_name(event.source_uri)
-        source = await in_thread(load_source, event, name, self._blobs, self._limits)
-        read = _READERS[source.content_type.partition("/")[0]]
-        batches = Batches(event, source.content_type, self._limits)
         clips = _Clips(self._blobs)
-        async with aclosing(read(source, self._models, self._limits)) as drafts:
-            async for draft in drafts:
-                for batch in batches.add(draft, await clips.stored(draft.clip)):
-                    yield batch
+        async with opened_source(event, name, self._blobs, self._limits, self._decoders) as source:
+            read = _READERS[source.content_type.partition("/")[0]]
+            batches = Batches(event, source.content_type, self._limits)
+            async with aclosing(read(source, self._models, self._limits)) as drafts:
+                async for draft in drafts:
+                    for batch in batches.add(draft, await clips.stored(draft.clip)):
+                        yield batch
         yield batches.last()
 
 

@@ -18,7 +18,6 @@ from workers.extract.draft import Draft, Recognisers, Source
 from workers.extract.html import main_text
 from workers.extract.markdown import markdown_blocks
 from workers.extract.passages import Block, Passage, paragraphs, passages
-from workers.extract.threads import in_thread
 from workers.limits import Limits
 
 _BOMS = (  # the longer ones first: UTF-32's little-endian mark begins with UTF-16's
@@ -29,13 +28,14 @@ _BOMS = (  # the longer ones first: UTF-32's little-endian mark begins with UTF-
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _CONTROL = re.compile(r"[\x01-\x08\x0e-\x1a\x1c-\x1f\x7f]")
+_HALVES = re.compile(r"[\ud800-\udfff]")
 _META_CHARSET = re.compile(rb"""<meta[^>]{0,200}charset=["']?\s*([A-Za-z0-9_.:-]{2,40})""", re.IGNORECASE)
 _HINT = "save it as UTF-8, or name its encoding: content-type: text/plain; charset=..."
 
 
 async def read_text(source: Source, models: Recognisers, limits: Limits) -> AsyncGenerator[Draft, None]:
     """The passages of a text document, in order."""
-    text, found = await in_thread(_read, source, limits)
+    text, found = await source.decoding.call(read_passages, source.content_type, source.name, source.charset, limits)
     for passage in found:
         yield Draft(
             place=f"text:{passage.start}-{passage.end}",
@@ -48,17 +48,18 @@ async def read_text(source: Source, models: Recognisers, limits: Limits) -> Asyn
         )
 
 
-def _read(source: Source, limits: Limits) -> tuple[str, list[Passage]]:
-    if source.content_type == "text/html":
-        page = decode(source.data, source.charset or _meta_charset(source.data))
+def read_passages(data: bytes, content_type: str, name: str, charset: str, limits: Limits) -> tuple[str, list[Passage]]:
+    """The document's text, and the passages in it."""
+    if content_type == "text/html":
+        page = decode(data, charset or _meta_charset(data))
         _check_length(page, limits)
         title, text = main_text(page)
-        blocks: Iterable[Block] = markdown_blocks(text, title or source.name)
+        blocks: Iterable[Block] = markdown_blocks(text, title or name)
     else:
-        text = decode(source.data, source.charset)
+        text = decode(data, charset)
         _check_length(text, limits)
-        is_markdown = source.content_type == "text/markdown"
-        blocks = (markdown_blocks if is_markdown else paragraphs)(text, source.name)
+        is_markdown = content_type == "text/markdown"
+        blocks = (markdown_blocks if is_markdown else paragraphs)(text, name)
     found = list(passages(text, blocks))
     if len(found) > limits.max_chunks:
         raise LimitExceeded(
@@ -103,6 +104,8 @@ def _decoded(data: bytes, encoding: str) -> str:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
         raise InvalidMedia(f"the text is not valid {encoding} at byte {error.start}", hint=_HINT) from error
+    except UnicodeError as error:  # of rarer codecs, which do not tell the place
+        raise InvalidMedia(f"the text is not valid {encoding}: {error}", hint=_HINT) from error
 
 
 def _is_known(charset: str) -> bool:
@@ -121,6 +124,8 @@ def _western(data: bytes) -> str:
 
 
 def _checked(text: str) -> str:
+    if _HALVES.search(text):
+        raise InvalidMedia("the text holds halves of characters (surrogates)", hint=_HINT)
     if "\0" in text:
         raise InvalidMedia("the text holds NUL characters: this is not a text file", hint=_HINT)
     if len(_CONTROL.findall(text)) > 0.01 * len(text):

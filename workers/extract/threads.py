@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
-from typing import Final, TypeVar
+from contextlib import aclosing
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
+P = ParamSpec("P")
 T = TypeVar("T")
 _END: Final = object()
 
 
-async def in_thread(fn: Callable[..., T], *args: object) -> T:
+async def in_thread(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """``fn(*args)`` in a thread. When cancelled it still waits for the call's end: a thread cannot be stopped."""
-    task = asyncio.ensure_future(asyncio.to_thread(fn, *args))
+    task = asyncio.ensure_future(asyncio.to_thread(fn, *args, **kwargs))
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
@@ -40,3 +42,22 @@ async def steps(iterator: Iterator[T]) -> AsyncGenerator[T, None]:
         close = getattr(iterator, "close", None)
         if close is not None:
             await in_thread(close)
+
+
+class InThreads:
+    """Reads a document in this process, for those who trust it: what ``workers.sandbox`` does, without its bounds."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    async def call(self, work: Callable[Concatenate[Any, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """``work(document, *args)``."""
+        return await in_thread(work, self._data, *args, **kwargs)
+
+    async def each(
+        self, work: Callable[Concatenate[Any, P], Iterator[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncGenerator[T, None]:
+        """The items of ``work(document, *args)``."""
+        async with aclosing(steps(work(self._data, *args, **kwargs))) as items:
+            async for item in items:
+                yield item

@@ -21,7 +21,7 @@ from workers.extract.containers import Outline, outline
 from workers.extract.draft import Draft, Recognisers, Source
 from workers.extract.picture import Seen, picture_drafts, see
 from workers.extract.shots import shots
-from workers.extract.threads import in_thread, steps
+from workers.extract.threads import in_thread
 from workers.limits import Limits
 from workers.models.base import Picture
 
@@ -31,7 +31,7 @@ _SAME = 1.5
 
 async def read_video(source: Source, models: Recognisers, limits: Limits) -> AsyncGenerator[Draft, None]:
     """The drafts of a video, or of a container that turns out to hold only sound."""
-    found = await in_thread(outline, source.data, source.content_type, limits)
+    found = await source.decoding.call(outline, source.content_type, limits)
     if not found.has_picture:
         async with aclosing(sound_drafts(source, models, found, Modality.AUDIO)) as heard:
             async for draft in heard:
@@ -65,7 +65,7 @@ async def _by_time(source: Source, models: Recognisers, found: Outline) -> Async
 async def shot_drafts(source: Source, models: Recognisers, found: Outline) -> AsyncGenerator[Draft, None]:
     """A picture chunk a shot, and what is written in it. A key frame like the one before it is not looked at again."""
     last: tuple[NDArray[np.int16], Seen] | None = None
-    async with aclosing(steps(shots(source.data, source.content_type, found))) as cut:
+    async with aclosing(source.decoding.each(shots, source.content_type, found)) as cut:
         async for shot in cut:
             small = _small(shot.picture)
             is_same = last is not None and float(np.abs(last[0] - small).mean()) <= _SAME

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from workers.errors import InvalidMedia
 from workers.extract.containers import Outline, opened, sound_stream
 from workers.models.base import SAMPLE_RATE, Wave
+from workers.sandbox.held import Data
+from workers.sandbox.progress import beat
 
 LONGEST_S = 300
 _CUT_WITHIN_S = 15
@@ -37,7 +39,7 @@ class Stretch:
     wave: Wave
 
 
-def stretches(data: bytes, content_type: str, outline: Outline, *, longest_s: float = LONGEST_S) -> Iterator[Stretch]:
+def stretches(data: Data, content_type: str, outline: Outline, *, longest_s: float = LONGEST_S) -> Iterator[Stretch]:
     """The sound track, piece by piece."""
     held: list[Wave] = []
     start = size = 0
@@ -63,7 +65,7 @@ def _quietest(wave: Wave) -> int:
     return len(wave) - len(tail) + int(energy.argmin()) * step + step // 2 if len(energy) else len(wave)
 
 
-def _pieces(data: bytes, content_type: str, outline: Outline) -> Iterator[Wave]:
+def _pieces(data: Data, content_type: str, outline: Outline) -> Iterator[Wave]:
     """Samples as they are decoded, with silence where the file has gaps; broken packets are left out."""
     done = broken = 0
     most = int((outline.seconds + 1) * SAMPLE_RATE)
@@ -73,8 +75,11 @@ def _pieces(data: bytes, content_type: str, outline: Outline) -> Iterator[Wave]:
             return
         resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
         for packet in container.demux(track):
+            beat()
             try:
                 frames = packet.decode()
+            except MemoryError:  # PyAV's is both this and its own
+                raise
             except av.FFmpegError:
                 broken += 1
                 continue
