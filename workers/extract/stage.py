@@ -5,8 +5,8 @@ deletion passes through as ``is_deleted``. Refused media yield an ``InvalidEvent
 ``ForbiddenUri``). Containers, page counts, sizes and text are checked before anything is yielded; what is refused later
 (too many chunks) leaves the batches before it standing, until a newer version or a deletion comes.
 
-Decoding happens in processes apart (``workers.sandbox``), recognition in the models' own thread; while the chunks of one
-document go out, the next document of the batch is already read.
+Decoding happens in processes apart (``workers.sandbox``), recognition in the models' own thread; while the chunks of
+one document go out, the next document of the batch is already read.
 """
 
 from __future__ import annotations

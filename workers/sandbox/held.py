@@ -6,8 +6,10 @@ piece. Its file is without a name, and lies in the worker's memory.
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
+import tempfile
 from typing import Final
 
 WHOLE: Final = 32 * 1024 * 1024
@@ -87,3 +89,19 @@ def received(descriptor: int, size: int) -> Data:
         return held.file().read()
     finally:
         held.close()
+
+
+def document_file(data: bytes) -> int:
+    """A file without a name that holds ``data``, and that nobody can change."""
+    if not hasattr(os, "memfd_create"):
+        with tempfile.TemporaryFile() as file:
+            file.write(data)
+            file.flush()
+            return os.dup(file.fileno())
+    descriptor = os.memfd_create("document", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+    seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+    return descriptor

@@ -26,7 +26,8 @@ from workers.errors import InvalidEvent, InvalidMedia
 from workers.limits import Limits
 from workers.sandbox.bounds import Bounds
 from workers.sandbox.child import Call, Next
-from workers.sandbox.process import Decoder, DecoderDied, document_file
+from workers.sandbox.held import document_file
+from workers.sandbox.process import Decoder, DecoderDied
 from workers.sandbox.wire import Answer, Kind, decoded, result_type
 
 P = ParamSpec("P")
@@ -110,7 +111,7 @@ class Decoders:
 
     def saw(self, decoder: Decoder) -> None:
         """Remember what it held."""
-        self.peak_bytes = max(self.peak_bytes, decoder.peak_bytes)
+        self.peak_bytes = max(self.peak_bytes, decoder.peak_bytes())
 
 
 class Document:
@@ -187,14 +188,19 @@ class Document:
                         f"decoder_killed: the process that decoded the document {died}, twice",
                         hint="check the file; it may be broken, or made to break programs",
                     ) from died
-            return answer.kind, _value(answer, hint)
+            try:
+                return answer.kind, _value(answer, hint)
+            except ValueError as error:
+                if self._decoder is not None:
+                    self._drop(self._decoder)
+                raise InvalidMedia(f"decoder_killed: it talked nonsense: {error}", hint="check the file") from error
 
     async def _once(self, request: Call | Next, *, is_fresh: bool) -> Answer:
-        if self._decoder is None:
-            self._decoder = await (self._decoders.fresh() if is_fresh else self._decoders.taken())
-            self._decoder.open(self._file, self._size)
-        decoder = self._decoder
+        decoder = self._decoder or await (self._decoders.fresh() if is_fresh else self._decoders.taken())
         try:
+            if decoder is not self._decoder:
+                self._decoder = decoder
+                decoder.open(self._file, self._size)
             answer = await decoder.ask(request)
         except BaseException:
             self._drop(decoder)
@@ -252,15 +258,12 @@ class _Turns:
 
 
 def _value(answer: Answer, hint: Any) -> Any:
-    """What the answer says. Raises what it refuses with."""
+    """What the answer says. Raises what it refuses with, and ``ValueError`` where it is not what was asked for."""
     if answer.kind is Kind.FAULT:
         raise RuntimeError(f"a decoder process cannot do what it was asked: {answer.value}")
     if answer.kind is Kind.END:
         return None
-    try:
-        value = decoded(answer.value, hint if answer.kind is Kind.VALUE else tuple[str, str, str], answer.buffers)
-    except ValueError as error:
-        raise InvalidMedia(f"the process that decoded the document talked nonsense: {error}") from error
+    value = decoded(answer.value, hint if answer.kind is Kind.VALUE else tuple[str, str, str], answer.buffers)
     if answer.kind is Kind.VALUE:
         return value
     name, reason, how = value

@@ -1,4 +1,5 @@
-"""A filter on system calls: no network, no programs, no other processes, no file opened for writing.
+"""A filter on system calls: no network, no programs, no other processes, no file opened for writing, no memory
+but the process's own.
 
 In: nothing. Out: the filter holds for this thread and all that it starts, for ever. Raises ``OSError`` where the kernel
 has no seccomp, ``NotImplementedError`` on a processor whose numbers are not written down here.
@@ -39,9 +40,11 @@ removexattr=197/14 lremovexattr=198/15 fremovexattr=199/16
 """
 """What is refused whatever its arguments: number on x86_64 / on aarch64."""
 _CLONE, _KILL, _TGKILL, _PRLIMIT, _OPEN, _OPENAT = (56, 220), (62, 129), (234, 131), (302, 261), (2, None), (257, 56)
+_MMAP = (9, 222)
 _CLONE3, _OPENAT2, _LAST_KNOWN = 435, 437, 449
 _X32: Final = 0x40000000
 _CLONE_THREAD: Final = 0x00010000
+_MAP_SHARED, _MAP_ANONYMOUS = 0x01, 0x20
 _WRITES: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 _LOAD, _EQUAL, _ABOVE, _ANY_BIT, _RETURN = 0x20, 0x15, 0x25, 0x45, 0x06
@@ -86,6 +89,9 @@ def _program(machine: str, pid: int) -> Iterator[bytes]:
     for number in (_KILL[column], _TGKILL[column]):
         yield from _checked(number, 0, [_step(_EQUAL, pid, no=1)])
     yield from _checked(_PRLIMIT[column], 2, [_step(_EQUAL, 0, no=3), _step(_LOAD, _high(2)), _step(_EQUAL, 0, no=1)])
+    # Memory that is shared with nobody, but is not counted as the process's own.
+    unnamed = [_step(_ANY_BIT, _MAP_ANONYMOUS, no=1), _step(_ANY_BIT, _MAP_SHARED, yes=1)]
+    yield from _checked(_MMAP[column], 3, unnamed)
     for opening, flags in ((_OPEN[column], 1), (_OPENAT[column], 2)):
         if opening is not None:
             yield from _checked(opening, flags, [_step(_ANY_BIT, _WRITES, yes=1)])
