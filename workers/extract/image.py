@@ -11,7 +11,8 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 
 import numpy as np
-from PIL import Image, ImageOps, ImageSequence
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageSequence
 
 from schemas.chunks import Channel
 from schemas.media import Modality
@@ -28,6 +29,17 @@ LONGEST = 2000
 """Pixels of the longer side that recognisers get: an A4 page at 170 dpi, where 8-point print is still read."""
 _ANIMATION_PIXELS = 2
 """An animation is looked at until it has shown this many times ``max_pixels``."""
+_STRIP_PIXELS = 1_000_000
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What undoes each orientation that EXIF knows."""
 
 # Above this many pixels Pillow itself refuses to open a file, whatever the limits are set to.
 Image.MAX_IMAGE_PIXELS = 500_000_000
@@ -119,21 +131,55 @@ def _clearest(image: Image.Image, limits: Limits) -> Picture:
 
 
 def to_picture(image: Image.Image) -> Picture:
-    """Upright RGB pixels over white, at most ``LONGEST`` a side."""
-    upright = ImageOps.exif_transpose(_eight_bit(image))
-    upright.thumbnail((LONGEST, LONGEST))
+    """Upright RGB pixels over white, at most ``LONGEST`` a side. No second copy is made of a large picture."""
+    image.load()
+    turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    small = _reduced(_eight_bit(image))
+    upright = small if turn is None else small.transpose(turn)
     if upright.has_transparency_data:
         clear = upright.convert("RGBA")
         upright = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear)
     return np.asarray(upright.convert("RGB"), dtype=np.uint8)
 
 
+def _reduced(image: Image.Image) -> Image.Image:
+    """``image``, or one of the same shape with ``LONGEST`` pixels at its longer side."""
+    scale = LONGEST / max(image.size)
+    if scale >= 1:
+        return image
+    if image.has_transparency_data and scale <= 0.5:
+        image = _thinned(image, int(1 / scale))
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+
+
+def _thinned(image: Image.Image, factor: int) -> Image.Image:
+    """Every ``factor`` × ``factor`` pixels as one. In strips: Pillow weighs colours by their alpha in a copy of all."""
+    rows = factor * max(1, _STRIP_PIXELS // (factor * image.width))
+    thin = Image.new("RGBA", (-(-image.width // factor), -(-image.height // factor)))
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        thin.paste(strip.convert("RGBA").reduce(factor), (0, top // factor))
+    return thin
+
+
 def _eight_bit(image: Image.Image) -> Image.Image:
     """Scans of 16 or 32 bits a pixel, stretched to 8: Pillow would cut them off at 255."""
     if not image.mode.startswith(("I", "F")):
         return image
-    values = np.asarray(image, dtype=np.float64)
-    low, high = float(values.min()), float(values.max())
+    extremes = [(float(strip.min()), float(strip.max())) for _, strip in _strips(image)]
+    low, high = min(low for low, _ in extremes), max(high for _, high in extremes)
     if not np.isfinite(high - low):
         raise InvalidMedia("the image holds numbers that are no brightness", hint="save it with 8 bits a channel")
-    return Image.fromarray(((values - low) * (255.0 / max(high - low, 1e-9))).astype(np.uint8))
+    grey = np.empty((image.height, image.width), dtype=np.uint8)
+    for top, strip in _strips(image):
+        grey[top : top + len(strip)] = (strip - low) * (255.0 / max(high - low, 1e-9))
+    return Image.fromarray(grey)
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    """The rows of ``image``, some at a time, with the number of the first: as a whole they take 8 bytes a pixel."""
+    rows = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        box = (0, top, image.width, min(top + rows, image.height))
+        yield top, np.asarray(image.crop(box), dtype=np.float64)

@@ -12,8 +12,10 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import pypdfium2 as pdfium
+from numpy.typing import NDArray
 from PIL import Image
 from pypdfium2 import raw
 
@@ -163,9 +165,26 @@ def _copied(bitmap: pdfium.PdfBitmap) -> Picture:
     """The bitmap's pixels, after which its memory is freed here, under the lock, and not whenever it is collected."""
     bitmap.warn_on_close = False
     try:
+        if max(bitmap.width, bitmap.height) > LONGEST:
+            return _reduced(bitmap)
         return to_picture(bitmap.to_pil())
     finally:
         bitmap.close()
+
+
+def _reduced(bitmap: pdfium.PdfBitmap) -> Picture:
+    """A large bitmap's pixels, reduced where they lie: they are not held twice."""
+    scale = LONGEST / max(bitmap.width, bitmap.height)
+    size = (max(1, round(bitmap.width * scale)), max(1, round(bitmap.height * scale)))
+    small = cv2.resize(bitmap.to_numpy(), size, interpolation=cv2.INTER_AREA)
+    return to_picture(Image.fromarray(_rgb(small, bitmap.mode)))
+
+
+def _rgb(pixels: NDArray[np.uint8], mode: str) -> NDArray[np.uint8]:
+    """Grey, RGB or RGBA, as Pillow orders them; ``mode`` is PDFium's."""
+    if mode.startswith("BGR"):
+        pixels = pixels[:, :, [2, 1, 0, *range(3, pixels.shape[2])]]
+    return np.ascontiguousarray(pixels[:, :, :3] if mode.endswith("X") else pixels)
 
 
 def pictures(page: pdfium.PdfPage, max_pixels: int) -> Iterator[tuple[Box, Picture]]:

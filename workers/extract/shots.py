@@ -32,6 +32,7 @@ _SMALL, _KEPT = 192, 1280
 """Longest side, in pixels, of the frames that cuts are looked for in, and of those that may become key frames."""
 _CANDIDATES = 12
 _FIRST_EVERY_S = 0.25
+_FRAME_BYTES_A_PIXEL = 3
 _STEPS_PER_S = 1000
 _log = structlog.get_logger(__name__)
 
@@ -136,6 +137,7 @@ def _frames(data: Data, content_type: str, outline: Outline) -> Iterator[tuple[f
             except MemoryError:  # PyAV's is both this and its own
                 raise
             except av.FFmpegError:
+                _check_room(track.codec_context)
                 broken += 1
                 continue
             for frame in frames:
@@ -144,6 +146,11 @@ def _frames(data: Data, content_type: str, outline: Outline) -> Iterator[tuple[f
                 yield last, lasts, frame
     if broken:
         _log.warning("broken picture packets left out", packets=broken)
+
+
+def _check_room(codec: av.VideoCodecContext) -> None:
+    """Raises ``MemoryError`` where there is no room for a frame: codecs call that, too, invalid data."""
+    bytearray(_FRAME_BYTES_A_PIXEL * codec.width * codec.height)
 
 
 def _scaled(frame: av.VideoFrame, longest: int, pixels: str = "bgr24") -> NDArray[np.uint8]:

@@ -29,7 +29,7 @@ from typing import Final
 from workers.sandbox import landlock, seccomp
 
 _MIB: Final = 1024 * 1024
-LIBRARIES_MIB: Final = 80
+LIBRARIES_MIB: Final = 64
 """What the pages of the decoders' libraries take beside their data: 54 MiB with all of them loaded, and some more."""
 _STDERR_BYTES: Final = 1 * _MIB
 _FILES: Final = 64
