@@ -8,7 +8,18 @@ from typing import Any
 
 import structlog
 
-NOISY = ("faust", "mode", "aiokafka", "pymilvus", "httpx", "rapidocr", "RapidOCR", "faster_whisper", "PIL")
+NOISY = (
+    "streams.app",  # by this name Faust tells each of its services that starts
+    "faust",
+    "mode",
+    "aiokafka",
+    "pymilvus",
+    "httpx",
+    "rapidocr",
+    "RapidOCR",
+    "faster_whisper",
+    "PIL",
+)
 
 
 def configure(*, level: str = "info", fmt: str = "auto", **context: Any) -> None:
