@@ -4,7 +4,7 @@ BIN := .venv/bin
 UV_VERSION := 0.13.9
 SYSTEM_TOOLS := kcat java mvn
 
-.PHONY: run test setup lint system kafka lock map clean
+.PHONY: run test setup lint system kafka lock map contract clean
 
 run: setup
 	$(BIN)/sensorium demo
@@ -51,6 +51,10 @@ lock: setup
 # The list of all files in the README.
 map: setup
 	$(BIN)/python -m tests.readme_map
+
+# The contract of all topics, for consumers in any language.
+contract: setup
+	$(BIN)/python -m streams.contract docs/asyncapi.json
 
 clean:
 	rm -rf .venv .sensorium
