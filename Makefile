@@ -4,7 +4,7 @@ BIN := .venv/bin
 UV_VERSION := 0.13.9
 SYSTEM_TOOLS := kcat java mvn
 
-.PHONY: run test setup lint system kafka lock map contract clean
+.PHONY: run test setup lint system kafka faults lock map contract clean
 
 run: setup
 	$(BIN)/sensorium demo
@@ -47,6 +47,10 @@ lint: setup
 lock: setup
 	$(BIN)/uv pip compile --system-certs --universal --python-version 3.11 --extra local --extra dev --no-annotate \
 		pyproject.toml --output-file requirements.lock
+
+# Faults on real parts, a table in the end: half an hour.
+faults: setup system kafka
+	$(BIN)/python -m tests.faults
 
 # The list of all files in the README.
 map: setup
