@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -38,7 +39,7 @@ from workers.store.schema import (
     documents_schema,
 )
 from workers.store.terms import asked
-from workers.store.versions import DocumentState
+from workers.store.versions import DocumentState, document_key, shown
 
 _RRF_K = 60  # Cormack, Clarke and Büttcher, Reciprocal rank fusion, SIGIR 2009
 _BATCH_ROWS = 500
@@ -145,7 +146,10 @@ class MilvusStore:
             await self._call("upsert", self.documents, rows)
 
     async def search(self, request: SearchRequest) -> list[Candidate]:
-        """The best candidates, fused by rank. ``scores``: ``retrieve`` (fused), ``dense`` (best cosine of a part)."""
+        """The best candidates, fused by rank. ``scores``: ``retrieve`` (fused), ``dense`` (best cosine of a part).
+
+        While a document is being replaced its old and its new rows are there together: one version of it is given.
+        """
         requests = _sub_requests(request)
         if not requests:
             return []
@@ -157,7 +161,17 @@ class MilvusStore:
             limit=request.limit,
             output_fields=OUTPUT_FIELDS,
         )
-        return [_candidate(hit, request.dense) for hit in found[0]]
+        return await self._one_version_each([_candidate(hit, request.dense) for hit in found[0]])
+
+    async def _one_version_each(self, found: list[Candidate]) -> list[Candidate]:
+        """``found`` without mixes of versions; the store is asked about documents that have more than one only."""
+        versions: dict[str, set[int]] = defaultdict(set)
+        for candidate in found:
+            versions[_key(candidate)].add(candidate.item.chunk.version)
+        mixed = {key: seen for key, seen in versions.items() if len(seen) > 1}
+        states = await self.states(mixed)
+        chosen = {key: shown(states.get(key), seen) for key, seen in mixed.items()}
+        return [item for item in found if chosen.get(_key(item), item.item.chunk.version) == item.item.chunk.version]
 
     async def get(self, tenant: str, chunk_ids: Sequence[str]) -> list[EmbeddedChunk]:
         """Chunks by id, in no order; those that are not the tenant's are missing."""
@@ -240,6 +254,11 @@ def _sub_requests(request: SearchRequest) -> list[AnnSearchRequest]:
             )
         )
     return requests
+
+
+def _key(candidate: Candidate) -> str:
+    chunk = candidate.item.chunk
+    return document_key(chunk.tenant, chunk.document_id)
 
 
 def _candidate(hit: Any, dense: Floats) -> Candidate:

@@ -9,6 +9,7 @@ crash the event comes again and does the rest.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 MAX_VERSION = 2**63 - 1
@@ -55,3 +56,15 @@ def after_deletion(state: DocumentState | None, version: int) -> DocumentState:
 def cleaned(state: DocumentState) -> DocumentState:
     """The state once the rows of older versions are gone."""
     return DocumentState(state.version, state.is_deleted)
+
+
+def shown(state: DocumentState | None, versions: Iterable[int]) -> int | None:
+    """Which of several versions that were found of a document counts; ``None``: it has been deleted meanwhile.
+
+    The newest, once it is whole and the others are on their way out; until then the one before it.
+    """
+    *older, newest = sorted(set(versions))
+    if state is not None and state.is_deleted and state.version >= newest:
+        return None
+    is_being_replaced = state is not None and state.has_older and state.version <= newest
+    return older[-1] if older and is_being_replaced else newest
