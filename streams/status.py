@@ -62,7 +62,7 @@ async def _rows(settings: Settings, addresses: Addresses) -> int:
     store = Resources(settings, addresses).store
     await store.start()
     try:
-        return await store.count()
+        return await store.count_all()
     finally:
         await store.stop()
 

@@ -25,6 +25,7 @@ from schemas.queries import Candidate
 from workers.arrays import unpack
 from workers.models.base import Floats
 from workers.store import filters as where
+from workers.store.filters import Expression
 from workers.store.flush import Flusher, FlushPolicy
 from workers.store.milvus import Server, prepare
 from workers.store.request import SearchRequest
@@ -114,7 +115,7 @@ class MilvusStore:
 
     async def delete_versions(self, tenant: str, document_id: str, before_version: int) -> None:
         """Remove a document's chunks of all versions before ``before_version``."""
-        await self._call("delete", self.collection, filter=where.of_document(tenant, document_id, before_version))
+        await self._where("delete", self.collection, where.of_document(tenant, document_id, before_version))
         self._count_writes(1)
 
     async def states(self, keys: Iterable[str]) -> dict[str, DocumentState]:
@@ -122,11 +123,8 @@ class MilvusStore:
         wanted = list(dict.fromkeys(keys))
         if not wanted:
             return {}
-        rows = await self._call(
-            "query",
-            self.documents,
-            filter=where.one_of("document_key", wanted),
-            output_fields=["version", "is_deleted", "has_older"],
+        rows = await self._where(
+            "query", self.documents, where.of_states(wanted), output_fields=["version", "is_deleted", "has_older"]
         )
         return {row["document_key"]: DocumentState(row["version"], row["is_deleted"], row["has_older"]) for row in rows}
 
@@ -177,24 +175,28 @@ class MilvusStore:
         """Chunks by id, in no order; those that are not the tenant's are missing."""
         if not chunk_ids:
             return []
-        rows = await self._call(
-            "query",
-            self.collection,
-            filter=where.one_of("chunk_id", chunk_ids),
-            output_fields=OUTPUT_FIELDS,
-        )
-        items = [from_row(row) for row in rows]
-        return [item for item in items if item.chunk.tenant == tenant]
+        found = where.of_chunks(tenant, chunk_ids)
+        return [
+            from_row(row) for row in await self._where("query", self.collection, found, output_fields=OUTPUT_FIELDS)
+        ]
 
-    async def count(self, tenant: str | None = None) -> int:
-        """How many chunks there are, of a tenant or in all."""
-        expression = where.equals("tenant", tenant) if tenant is not None else ""
-        rows = await self._call("query", self.collection, filter=expression, output_fields=["count(*)"])
+    async def count(self, tenant: str) -> int:
+        """How many chunks a tenant has."""
+        rows = await self._where("query", self.collection, where.of_tenant(tenant), output_fields=["count(*)"])
+        return int(rows[0]["count(*)"])
+
+    async def count_all(self) -> int:
+        """How many chunks there are, of all tenants: for who runs the system, never for who asks."""
+        rows = await self._call("query", self.collection, filter="", output_fields=["count(*)"])
         return int(rows[0]["count(*)"])
 
     async def promote(self) -> None:
         """Let the alias name this generation."""
         await self._call("alter_alias", self.collection, self.alias)
+
+    async def _where(self, method: str, collection: str, expression: Expression, **kwargs: Any) -> Any:
+        """Rows are reached by an ``Expression`` only, and so with their tenant."""
+        return await self._call(method, collection, filter=expression, **kwargs)
 
     async def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
         if self._server is None:
