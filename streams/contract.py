@@ -15,12 +15,12 @@ from typing import Any
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from schemas.base import Event
-from schemas.media import DocumentDeleted, MediaReceived
+from schemas.media import DocumentDeleted, DocumentsDeleted, MediaReceived
 from streams.topics import TOPICS, Topic
 
 VERSION = "1.0.0"
 SCHEMAS = "#/components/schemas/"
-RAW = (MediaReceived, DocumentDeleted)
+RAW = (MediaReceived, DocumentDeleted, DocumentsDeleted)
 """Their fields travel as headers and the value is the media itself."""
 READS, WRITES = (
     ("media.received.v1", "queries.asked.v1"),
@@ -118,7 +118,7 @@ def _message(event: type[Event]) -> dict[str, Any]:
 def _payload(event: type[Event]) -> dict[str, Any]:
     if event is MediaReceived:
         return {"type": "string", "format": "binary", "description": "the media as it is; empty with a claim check"}
-    if event is DocumentDeleted:
+    if event in RAW:
         return {"type": "string", "maxLength": 0, "description": "empty"}
     return {"$ref": SCHEMAS + event.__name__}
 

@@ -22,7 +22,6 @@ from cloudevents.core.v1.event import CloudEvent
 from pydantic import ValidationError
 
 from schemas.base import Event, Trace
-from schemas.media import DocumentDeleted, MediaReceived
 from streams import media_wire
 from streams.record import Record
 from streams.topics import EVENT_OF, MEDIA_RECEIVED, TOPIC_OF
@@ -56,7 +55,7 @@ class _Bytes(Format):
 
 def encode(event: Event) -> Record:
     """The record that publishes ``event``, for the topic of its type. Raises ``InvalidEvent`` without a subject."""
-    if isinstance(event, MediaReceived | DocumentDeleted):
+    if isinstance(event, media_wire.MediaEvent):
         extensions, data = media_wire.to_attributes(event), getattr(event, "data", None) or b""
         content_type, moment = media_wire.content_type(event), media_wire.event_time(event)
     else:
@@ -167,7 +166,7 @@ def _from_attributes(attributes: dict[str, Any], value: bytes, record: Record) -
     kind = EVENT_OF.get(str(attributes.get("type")))
     if kind is None:
         raise InvalidEvent(f"no event of the type {attributes.get('type')!r} is known here", hint=_HINT)
-    if kind is MediaReceived or kind is DocumentDeleted:
+    if issubclass(kind, media_wire.MediaEvent):
         return media_wire.from_attributes(kind, attributes, value, record)
     try:
         event = kind.model_validate_json(value)

@@ -101,4 +101,7 @@ async def assert_deleted(client: Client, published: list[Published]) -> None:
     assert not await client.searchable([deleted], timeout_s=60)
     hits = await client.search("a photo of a cat", AskOptions(limit=20))
     assert "cat.jpg" not in [hit.document_id for hit in hits]
+    everything = await client.delete_all("samples")
+    assert not await client.searchable([everything], timeout_s=60)
     assert len(published) == len(DOCUMENTS)
+    assert not await client.search("a photo of a cat", AskOptions(sources=("samples",)))

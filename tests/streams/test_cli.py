@@ -59,6 +59,9 @@ def test_the_command_line_imports_nothing_heavy() -> None:
         ("worker", "--stage", "nonsense"),
         ("up", "--broker", "rabbit"),
         ("publish", "no-such-file.txt"),
+        ("delete",),
+        ("delete", "some.txt", "--source", "desk"),
+        ("delete", "--source", "desk", "--everything"),
         ("no-such-command",),
     ],
 )

@@ -26,6 +26,7 @@ FIELDS = frozenset(
         "modality",
         "channel",
         "event_time_ms",
+        "received_ms",
         "document_key",
     }
 )
@@ -86,6 +87,12 @@ def of_states(document_keys: Iterable[str]) -> Expression:
 def of_document(tenant: str, document_id: str, before_version: int) -> Expression:
     """Rows of a document's versions before ``before_version``."""
     return _all([equals("tenant", tenant), equals("document_id", document_id), below("version", before_version)])
+
+
+def of_scope(tenant: str, source: str, received_ms: int) -> Expression:
+    """Rows of a source, or of the whole tenant where it is empty, that Kafka received until ``received_ms``."""
+    terms = [equals("tenant", tenant), below("received_ms", received_ms + 1)]
+    return _all([*terms, equals("source", source)] if source else terms)
 
 
 def of_query(tenant: str, filters: Filters, groups: Sequence[str]) -> Expression:

@@ -118,6 +118,11 @@ class MilvusStore:
         await self._where("delete", self.collection, where.of_document(tenant, document_id, before_version))
         self._count_writes(1)
 
+    async def delete_scope(self, tenant: str, source: str, received_ms: int) -> None:
+        """Remove the chunks of a source, or of the whole tenant, that Kafka received until ``received_ms``."""
+        await self._where("delete", self.collection, where.of_scope(tenant, source, received_ms))
+        self._count_writes(1)
+
     async def states(self, keys: Iterable[str]) -> dict[str, DocumentState]:
         """What is known of documents, by ``versions.document_key``; unknown ones are missing."""
         wanted = list(dict.fromkeys(keys))

@@ -8,15 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pymilvus import CollectionSchema, MilvusClient
 
 from schemas.chunks import Channel
 from schemas.media import Modality
 from schemas.queries import Filters
 from tests.workers.made import DIMENSION, direction, made_item
 from tests.workers.store.conftest import free_port, serve
-from workers.errors import TransientError
+from workers.errors import StoreMismatch, TransientError
 from workers.models.base import Floats
 from workers.store.request import SearchRequest
+from workers.store.schema import chunks_schema
 from workers.store.vectors import MilvusStore
 from workers.store.versions import DocumentState
 
@@ -138,6 +140,15 @@ async def test_a_server_that_is_away_is_transient_and_the_store_goes_on_afterwar
         await store.upsert([made_item("e")])
         assert sorted(await documents(store, request(text="words"))) == ["d", "e"]
         await store.stop()
+
+
+async def test_a_collection_of_an_earlier_version_is_told(milvus_uri: str) -> None:
+    fewer = [field for field in chunks_schema(DIMENSION).fields if field.name not in ("received_ms", "sparse")]
+    client = MilvusClient(milvus_uri)
+    client.create_collection("early_first", schema=CollectionSchema(fewer))
+    client.close()
+    with pytest.raises(StoreMismatch, match="lacks received_ms, sparse"):
+        await MilvusStore(milvus_uri, collection="early", dimension=DIMENSION).start()
 
 
 async def eventually(call: Any) -> Any:
