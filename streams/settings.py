@@ -59,6 +59,7 @@ class Settings(BaseSettings):
     limits: Limits = Limits()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "pretty"] = "auto"
+    faults: str = Field("", description="for tests: where workers kill themselves, see streams/faultpoints.py")
     metrics_port: int = Field(0, ge=0, description="Prometheus metrics of a worker on loopback; 0: none")
 
     @classmethod

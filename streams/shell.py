@@ -27,6 +27,7 @@ from schemas.media import DocumentEvent
 from schemas.queries import QueryEvent
 from streams import metrics
 from streams.deadletters import dead_letter
+from streams.faultpoints import Reach, nowhere
 from streams.record import Record
 from streams.wire import child, decode
 from workers.errors import InvalidEvent, TransientError
@@ -82,6 +83,7 @@ class Shell:
         batch_wait_s: float,
         retries: int,
         now_ms: Callable[[], int] = wall_ms,
+        reach: Reach = nowhere,
     ) -> None:
         self.stage = stage
         self.batch_size = batch_size
@@ -89,6 +91,7 @@ class Shell:
         self._batch_wait_s = batch_wait_s
         self._retries = retries
         self._now_ms = now_ms
+        self._reach = reach
         self._queue: deque[Received] = deque()
         self._queued_bytes = 0
         self._in_flight = 0
@@ -135,6 +138,7 @@ class Shell:
             await self._handle(batch)
             for received in batch:
                 received.ack()
+            self._reach("acked")
             metrics.batch_done(self.stage.name, len(batch), time.perf_counter() - started)
 
     def _has_room(self) -> bool:
@@ -198,8 +202,13 @@ class Shell:
             return
         positions = list(pending)
         deliveries: deque[tuple[int, Awaitable[Any]]] = deque()
+        has_effect = False
+        self._reach("consumed")
         async with aclosing(self.stage.process([pending[position].event for position in positions])) as outputs:
             async for output in outputs:
+                if not has_effect:
+                    has_effect = True
+                    self._reach("effect")
                 position = positions[output.origin]
                 if position not in pending:
                     continue
@@ -212,8 +221,10 @@ class Shell:
                     await self._drop(pending, position, error)
                 if len(deliveries) > IN_FLIGHT_DELIVERIES:
                     await self._delivered(pending, *deliveries.popleft())
+        self._reach("sent")
         for delivery in deliveries:
             await self._delivered(pending, *delivery)
+        self._reach("published")
 
     async def _delivered(self, pending: Pending, position: int, delivery: Awaitable[Any]) -> None:
         try:

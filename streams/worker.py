@@ -21,6 +21,7 @@ import structlog
 from streams import metrics
 from streams.admin import ensure_topics
 from streams.app import build_app
+from streams.faultpoints import armed
 from streams.publisher import Publisher
 from streams.runtime import WorkerState, forget_worker, resolve, write_worker
 from streams.settings import Settings
@@ -49,6 +50,7 @@ class _StageProcess:
             batch_size=min(settings.batch_size, spec.most),
             batch_wait_s=settings.batch_wait_ms / 1000 if spec.is_batching else 0,
             retries=settings.retries,
+            reach=armed(settings.faults, spec.name, settings.data_dir),
         )
         self.app = build_app(spec.topic, self.shell, settings, resources.addresses.kafka)
         self._joined = asyncio.Event()

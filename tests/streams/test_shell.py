@@ -15,6 +15,7 @@ from schemas.chunks import ChunksEmbedded, ChunksExtracted
 from schemas.letters import DeadLetter
 from schemas.queries import QueryAsked
 from streams.deadletters import original
+from streams.faultpoints import Reach, nowhere
 from streams.record import Record
 from streams.shell import Received, Shell
 from streams.wire import encode
@@ -95,7 +96,9 @@ def extracted(document: str) -> ChunksExtracted:
     return ChunksExtracted(tenant="acme", document_id=document, version=1, event_time_ms=0)
 
 
-def shell_of(process: Process, broker: Broker, *, batch_size: int = 8, batch_wait_s: float = 0.0) -> Shell:
+def shell_of(
+    process: Process, broker: Broker, *, batch_size: int = 8, batch_wait_s: float = 0.0, reach: Reach = nowhere
+) -> Shell:
     return Shell(
         Scripted(process),
         broker.send,
@@ -103,6 +106,7 @@ def shell_of(process: Process, broker: Broker, *, batch_size: int = 8, batch_wai
         batch_wait_s=batch_wait_s,
         retries=3,
         now_ms=lambda: NOW_MS,
+        reach=reach,
     )
 
 
@@ -352,3 +356,17 @@ async def test_full_buffer_holds_the_consumer_back_by_count_and_by_bytes(monkeyp
     await other.put(broker.received(b"x" * 200, 0))  # one always fits
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(other.put(broker.received(b"x", 1)), 0.01)
+
+
+async def test_fault_points_lie_between_consume_effect_publish_and_ack() -> None:
+    broker = Broker()
+
+    async def process(batch: Sequence[Event]) -> AsyncGenerator[Output, None]:
+        broker.log.append("effect done")
+        async for output in echo(batch):
+            yield output
+
+    await served(shell_of(process, broker, reach=broker.log.append), broker, extracted("d0"), extracted("d1"))
+    assert broker.log == [
+        "consumed", "effect done", "effect", "sent", "delivered", "delivered", "published", "acked", "acked", "acked"
+    ]  # fmt: skip
