@@ -10,7 +10,9 @@ from workers.errors import InvalidEvent
 MAX_KEPT_BYTES = 10 * 1024 * 1024
 
 
-def dead_letter(record: Record, error: InvalidEvent, *, stage: str, now_ms: int, event: Event | None) -> DeadLetter:
+def dead_letter(
+    record: Record, error: InvalidEvent, *, stage: str, now_ms: int, event: Event | None, attempts: int = 1
+) -> DeadLetter:
     """The dead letter for ``record``; ``event`` is what it held, where that could be read.
 
     A value beyond ``MAX_KEPT_BYTES`` cannot be carried inside another event; it still lies at its topic and offset.
@@ -29,11 +31,17 @@ def dead_letter(record: Record, error: InvalidEvent, *, stage: str, now_ms: int,
         error=type(error).__name__,
         reason=error.reason,
         hint=error.hint,
+        attempts=attempts,
         failed_ms=now_ms,
         original_key=record.key,
         original_value=kept,
         original_headers=record.headers,
     )
+
+
+def without_bytes(letter: DeadLetter) -> DeadLetter:
+    """The letter where its bytes are too many to be carried; they still lie at its topic and offset."""
+    return letter.model_copy(update={"original_key": None, "original_value": None, "original_headers": ()})
 
 
 def original(letter: DeadLetter) -> Record:

@@ -1,13 +1,16 @@
 """A worker process whose stages need no models: ``python -m tests.streams.small_worker STAGE…``.
 
-``embed`` takes ``EMBED_SECONDS`` for a batch and fails at a document named ``fault``.
+``embed`` takes ``EMBED_SECONDS`` for a batch, fails at a document named ``fault``, dies at one named ``killer``,
+refuses those whose names begin with ``refused``, and for one named ``block`` it takes its time without giving way.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
+import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -18,6 +21,7 @@ from streams import logs
 from streams.settings import Settings
 from streams.stages import STAGES, Resources
 from streams.worker import run_worker
+from workers.errors import InvalidEvent
 from workers.stage import Output
 
 
@@ -32,8 +36,11 @@ class Small:
     async def stop(self) -> None: ...
 
     async def process(self, batch: Sequence[Event]) -> AsyncGenerator[Output, None]:
-        if self.name == "embed":
-            await asyncio.sleep(float(os.environ.get("EMBED_SECONDS", "0")))
+        seconds = float(os.environ.get("EMBED_SECONDS", "0")) if self.name == "embed" else 0
+        if "block" in [event.subject for event in batch]:
+            time.sleep(seconds)
+        else:
+            await asyncio.sleep(seconds)
         for origin, event in enumerate(batch):
             name = event.subject
             if self.name == "index":
@@ -41,6 +48,11 @@ class Small:
                 continue
             if name == "fault":
                 raise ZeroDivisionError
+            if name == "killer":
+                os.kill(os.getpid(), signal.SIGSEGV)
+            if name.startswith("refused"):
+                yield Output(origin, InvalidEvent("it is refused"))
+                continue
             yield Output(origin, ChunksEmbedded(document_id=name, version=1, event_time_ms=0))
 
 

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from schemas.letters import DeadLetter
 from streams.child import Child
 from streams.publisher import Publisher
-from streams.runtime import workers
-from streams.topics import CHUNKS_EMBEDDED, CHUNKS_INDEXED
-from tests.streams.brokers import committed, publish, read
+from streams.restarts import STOPPED
+from streams.runtime import forget_stopped, stopped_stages, workers
+from streams.topics import CHUNKS_EMBEDDED, CHUNKS_INDEXED, DEAD_LETTERS
+from tests.streams.brokers import committed, publish, read, until_read
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90)]
 
@@ -30,22 +32,31 @@ async def start(tmp_path: Path, bootstrap: str) -> AsyncIterator[Start]:
     children: list[Child] = []
 
     async def start(*stages: str, until_state: str = "ready", **env: str) -> Child:
-        command = [sys.executable, "-m", "tests.streams.small_worker", *stages]
-        settings = {
-            "SENSORIUM_DATA_DIR": str(tmp_path),
-            "SENSORIUM_KAFKA": bootstrap,
-            "SENSORIUM_MILVUS": "http://127.0.0.1:1",
-            "SENSORIUM_SESSION_TIMEOUT_S": "6",
-            "SENSORIUM_BATCH_SIZE": "4",
-        }
         log = tmp_path / f"worker-{len(children)}.log"
-        children.append(Child.start("a worker", command, log=log, env={**settings, **env}))
-        await until(lambda: state(tmp_path, children[-1].pid) == until_state)
-        return children[-1]
+        child = Child.start(
+            "a worker", child_command(*stages), log=log, env={**environment(tmp_path, bootstrap), **env}
+        )
+        children.append(child)
+        await until(lambda: state(tmp_path, child.pid) == until_state)
+        return child
 
     yield start
     for child in children:
         await child.stop()
+
+
+def child_command(*stages: str) -> list[str]:
+    return [sys.executable, "-m", "tests.streams.small_worker", *stages]
+
+
+def environment(data_dir: Path, bootstrap: str) -> dict[str, str]:
+    return {
+        "SENSORIUM_DATA_DIR": str(data_dir),
+        "SENSORIUM_KAFKA": bootstrap,
+        "SENSORIUM_MILVUS": "http://127.0.0.1:1",
+        "SENSORIUM_SESSION_TIMEOUT_S": "6",
+        "SENSORIUM_BATCH_SIZE": "4",
+    }
 
 
 def state(data_dir: Path, pid: int) -> str:
@@ -93,17 +104,89 @@ async def test_sigterm_finishes_what_is_in_flight_and_commits_it(
     assert not list((tmp_path / "run").glob("worker-*.json"))
 
 
-async def test_fault_ends_the_process_with_1_and_its_log_names_the_event(
+async def test_fault_costs_its_event_a_dead_letter_and_the_log_names_it(
     start: Start, bootstrap: str, publisher: Publisher
 ) -> None:
     child = await start("embed")
-    await publish(publisher, "fault")
-    assert await ended(child) == 1
-    assert await committed(bootstrap, "embed") == 0
-    [line] = [line for line in log_of(child) if line["event"] == "batch.failed"]
-    assert (line["stage"], line["document_id"], line["level"]) == ("embed", "fault", "error")
-    assert line["trace_id"]
-    assert "ZeroDivisionError" in line["exception"]
+    await publish(publisher, "d0", "fault", "d1")
+    [letter] = await read(bootstrap, DEAD_LETTERS, 1)
+    assert isinstance(letter, DeadLetter)
+    assert (letter.about, letter.error, letter.attempts) == ("fault", "Poisonous", 3)
+    assert "ZeroDivisionError" in letter.reason
+    await until_read(bootstrap, CHUNKS_EMBEDDED, {"d0", "d1"})
+    os.kill(child.pid, signal.SIGTERM)
+    assert await ended(child) == 0
+    assert await committed(bootstrap, "embed") == 3
+    lines = [line for line in log_of(child) if line["event"] == "batch.failed"]
+    assert (lines[-1]["stage"], lines[-1]["document_id"], lines[-1]["level"]) == ("embed", "fault", "error")
+    assert lines[-1]["trace_id"]
+    assert "ZeroDivisionError" in lines[-1]["exception"]
+
+
+async def test_event_that_kills_its_process_again_and_again_is_a_dead_letter_and_harms_no_other(
+    start: Start, bootstrap: str, publisher: Publisher, tmp_path: Path
+) -> None:
+    await publish(publisher, *[f"d{number}" for number in range(4)], "killer", *[f"e{number}" for number in range(4)])
+    deaths = 0
+    while True:
+        child = await start("embed", until_state="starting", SENSORIUM_DEATHS="2")
+        await until(lambda: child.returncode is not None or state(tmp_path, child.pid) == "ready")  # noqa: B023
+        letters = asyncio.create_task(read(bootstrap, DEAD_LETTERS, 1))
+        await until(lambda: child.returncode is not None or letters.done())  # noqa: B023
+        if letters.done():
+            break
+        letters.cancel()
+        assert await ended(child) == -signal.SIGSEGV
+        deaths += 1
+    assert deaths == 3  # in a batch, and twice alone
+    [letter] = await letters
+    assert isinstance(letter, DeadLetter)
+    assert (letter.about, letter.attempts) == ("killer", 2)
+    assert "2 worker processes died" in letter.reason
+    await until_read(bootstrap, CHUNKS_EMBEDDED, {f"{name}{number}" for name in "de" for number in range(4)})
+    os.kill(child.pid, signal.SIGTERM)
+    assert await ended(child) == 0
+    assert await committed(bootstrap, "embed") == 9
+    assert not list((tmp_path / "attempts" / "embed").iterdir())
+
+
+async def test_stage_that_refuses_too_much_stops_loudly_and_stays_stopped(
+    start: Start, bootstrap: str, publisher: Publisher, tmp_path: Path
+) -> None:
+    child = await start("embed", SENSORIUM_DEAD_LETTER_CAP="5")
+    await publish(publisher, *[f"refused{number}" for number in range(20)])
+    assert await ended(child) == STOPPED
+    assert len(await read(bootstrap, DEAD_LETTERS, 5)) == 5
+    [line] = [line for line in log_of(child) if line["event"] == "stage.stopped"]
+    assert (line["level"], line["stage"]) == ("error", "embed")
+    assert "refused 5 of its last" in line["reason"]
+    assert "dead-letters replay --stage embed" in line["hint"]
+    [stopped] = stopped_stages(tmp_path)
+    assert stopped.stage == "embed"
+
+    again = Child.start(
+        "again", child_command("embed"), log=tmp_path / "again.log", env=environment(tmp_path, bootstrap)
+    )
+    assert await ended(again) == STOPPED  # a foreign supervisor may start it as often as it likes
+    assert "dead-letters resume --stage embed" in again.log.read_text()
+    assert await committed(bootstrap, "embed") <= 5
+    forget_stopped(tmp_path)
+    await start("embed", SENSORIUM_DEAD_LETTER_CAP="0")
+    assert len(await read(bootstrap, DEAD_LETTERS, 20)) == 20
+
+
+async def test_work_of_many_session_timeouts_does_not_cost_the_partitions(
+    start: Start, bootstrap: str, publisher: Publisher, tmp_path: Path
+) -> None:
+    child = await start("embed", EMBED_SECONDS="20")  # a session is 6 s; the stage blocks the event loop all the while
+    await publish(publisher, "block")
+    [done] = await read(bootstrap, CHUNKS_EMBEDDED, 1, within_s=40)
+    os.kill(child.pid, signal.SIGTERM)
+    assert await ended(child) == 0
+    assert done.subject == "block"
+    assert await committed(bootstrap, "embed") == 1
+    joined = [line for line in log_of(child) if line["event"] == "partitions.assigned"]
+    assert len(joined) == 1
 
 
 async def test_killed_worker_loses_nothing(start: Start, bootstrap: str, publisher: Publisher) -> None:
