@@ -40,8 +40,9 @@ Read = Callable[[int], AsyncGenerator[Record, None]]
 class Answered:
     """The account of one query stage. ``read`` gives the records of the answer topic since a time."""
 
-    def __init__(self, read: Read, now_ms: Clock = wall_clock) -> None:
+    def __init__(self, read: Read, now_ms: Clock = wall_clock, most: int = MOST) -> None:
         self._read = read
+        self._most = most
         self._now_ms = now_ms
         self._known_since = 0
         self._ids: dict[str, int] = {}  # tenant/query_id: when it was answered
@@ -68,6 +69,7 @@ class Answered:
 
     async def _look_back(self, since: int) -> None:
         found = 0
+        self._known_since = since
         async with aclosing(self._read(since)) as records:
             async for record in records:
                 headers = dict(record.headers)
@@ -75,12 +77,11 @@ class Answered:
                     tenant = headers.get("ce_tenant", DEFAULT_TENANT.encode())
                     self._remember(_name(tenant.decode(), record.key.decode()), record.timestamp_ms)
                     found += 1
-        self._known_since = since
         log.info("answers.looked_back", since_ms=since, answered=found)
 
     def _remember(self, name: str, at_ms: int) -> None:
         self._ids[name] = at_ms
-        if len(self._ids) > MOST:
+        if len(self._ids) > self._most:
             oldest = next(iter(self._ids))
             self._known_since = max(self._known_since, self._ids.pop(oldest) + 1)
 
