@@ -74,7 +74,7 @@ class Answered:
             async for record in records:
                 headers = dict(record.headers)
                 if headers.get("ce_type") in _COMPLETED and record.key:
-                    tenant = headers.get("ce_tenant", DEFAULT_TENANT.encode())
+                    tenant = headers.get("ce_tenant") or DEFAULT_TENANT.encode()
                     self._remember(_name(tenant.decode(), record.key.decode()), record.timestamp_ms)
                     found += 1
         log.info("answers.looked_back", since_ms=since, answered=found)

@@ -154,6 +154,6 @@ def _record(message: Any) -> Record:
         offset=message.offset,
         key=message.key,
         value=message.value,
-        headers=tuple((name, value or b"") for name, value in pairs),
+        headers=tuple(pairs),
         timestamp_ms=int(message.timestamp * 1000),
     )

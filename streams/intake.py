@@ -120,5 +120,5 @@ def tenant_of(record: Record) -> str:
         return before.decode("utf-8", "replace")
     for name, value in record.headers:
         if name.lower() in ("ce_tenant", "tenant"):
-            return value.decode("utf-8", "replace")
+            return (value or b"").decode("utf-8", "replace")
     return ""

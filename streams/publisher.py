@@ -85,8 +85,15 @@ class Publisher:
         """
         return await self.send_record(encode(event))
 
+    async def send_again(self, record: Record) -> Delivery:
+        """Like ``send_record``, to the record's own partition and with its own time."""
+        return await self._send(record, partition=record.partition, timestamp_ms=record.timestamp_ms or None)
+
     async def send_record(self, record: Record) -> Delivery:
-        """Like ``send``, for a record that is encoded already."""
+        """Like ``send``, for a record that is encoded already; its key says to which partition."""
+        return await self._send(record)
+
+    async def _send(self, record: Record, **place: int | None) -> Delivery:
         if self._has_failed:
             await self._renew()
         producer = self._producer
@@ -96,7 +103,9 @@ class Publisher:
             self._has_failed |= producer is self._producer  # not where there is a new one already
 
         try:
-            future = await producer.send(record.topic, value=record.value, key=record.key, headers=list(record.headers))
+            future = await producer.send(
+                record.topic, value=record.value, key=record.key, headers=list(record.headers), **place
+            )
         except MessageSizeTooLargeError as error:  # told before it has a number
             raise _sorted(error, record) from error
         except KafkaError as error:

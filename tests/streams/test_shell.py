@@ -221,7 +221,7 @@ async def test_outputs_carry_the_trace_and_the_tenant_of_their_origin() -> None:
     assert output.tenant == "acme"
     assert output.trace.received_ms == NOW_MS
     assert [(hop.stage, hop.at_ms) for hop in output.trace.hops] == [("embed", NOW_MS)]
-    assert output.trace.traceparent != headers["ce_traceparent"].decode()
+    assert output.trace.traceparent != (headers["ce_traceparent"] or b"").decode()
 
 
 async def test_closing_finishes_the_batch_in_flight_and_leaves_the_queue() -> None:
@@ -401,7 +401,9 @@ async def test_record_at_which_the_codec_fails_is_a_dead_letter(monkeypatch: pyt
 
 
 async def test_part_that_is_away_for_long_is_waited_for_in_place() -> None:
-    attempts, told, pauses = 0, [], []
+    attempts = 0
+    told: list[str] = []
+    pauses: list[int] = []
 
     async def process(batch: Sequence[Event]) -> AsyncGenerator[Output, None]:
         nonlocal attempts
