@@ -22,13 +22,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from schemas.base import DEFAULT_TENANT, Trace
+from schemas.base import DEFAULT_TENANT, Event, Trace
 from schemas.media import BlobRef, DocumentDeleted, MediaReceived
 from streams.record import Record
 from workers.errors import InvalidEvent
 
 UNKNOWN_TYPE = "application/octet-stream"
 _HINT = "docs/events.md shows the headers of media"
+_ATTRIBUTES = frozenset(
+    {"id", "source", "type", "specversion", "subject", "time", "datacontenttype", "dataschema", "traceparent"}
+    | {"tenant", "documentid", "documentversion", "mediasource", "sourceuri", "dataref", "datahash", "datasize"}
+)
 
 
 def content_type(event: MediaReceived | DocumentDeleted) -> str:
@@ -62,7 +66,7 @@ def to_attributes(event: MediaReceived | DocumentDeleted) -> dict[str, Any]:
                 "datahash": event.blob.sha256,
                 "datasize": str(event.blob.size),
             }
-    return attributes
+    return attributes | {name: str(value) for name, value in (event.model_extra or {}).items()}
 
 
 def from_attributes(
@@ -88,7 +92,13 @@ def from_attributes(
             "event_time_ms": time_ms,
             **_content(attributes, value),
         }
-    return _checked(kind, fields)
+    return _checked(kind, _of_a_later_version(kind, attributes) | fields)
+
+
+def _of_a_later_version(kind: type[Event], attributes: Mapping[str, Any]) -> dict[str, str]:
+    """Extension attributes that nothing here knows: they are kept and passed on."""
+    known = _ATTRIBUTES | kind.model_fields.keys()
+    return {name: str(value) for name, value in attributes.items() if name not in known}
 
 
 def from_plain(record: Record, headers: Mapping[str, str]) -> MediaReceived | DocumentDeleted:

@@ -1,7 +1,8 @@
 """A worker process whose stages need no models: ``python -m tests.streams.small_worker STAGE…``.
 
 ``embed`` takes ``EMBED_SECONDS`` for a batch, fails at a document named ``fault``, dies at one named ``killer``,
-refuses those whose names begin with ``refused``, and for one named ``block`` it takes its time without giving way.
+refuses those whose names begin with ``refused``, and for one named ``block`` it takes its time without giving way. With
+``NEXT_VERSION`` it is of the next version of the schema: its events have a field more, which it reads and writes.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from dataclasses import replace
 from functools import partial
 
 from schemas.base import Event
-from schemas.chunks import ChunksEmbedded, ChunksIndexed
+from schemas.chunks import ChunksEmbedded, ChunksExtracted, ChunksIndexed
 from streams import logs
 from streams.settings import Settings
 from streams.stages import STAGES, Resources
+from streams.topics import EVENT_OF, TOPIC_OF
 from streams.worker import run_worker
 from workers.errors import InvalidEvent
 from workers.stage import Output
@@ -53,7 +55,16 @@ class Small:
             if name.startswith("refused"):
                 yield Output(origin, InvalidEvent("it is refused"))
                 continue
-            yield Output(origin, ChunksEmbedded(document_id=name, version=1, event_time_ms=0))
+            embedded = ChunksEmbedded(document_id=name, version=1, event_time_ms=0)
+            if isinstance(event, NextExtracted):
+                embedded = embedded.model_copy(update={"mood": event.mood, "read_by": "next"})
+            yield Output(origin, embedded)
+
+
+class NextExtracted(ChunksExtracted):
+    """What the next version makes of the event."""
+
+    mood: str = "none"
 
 
 def build(name: str, _: Resources) -> Small:
@@ -64,6 +75,9 @@ def main() -> int:
     names = sys.argv[1:]
     for name in names:
         STAGES[name] = replace(STAGES[name], build=partial(build, name))
+    if "NEXT_VERSION" in os.environ:
+        EVENT_OF[NextExtracted.ce_type] = NextExtracted
+        TOPIC_OF[NextExtracted] = TOPIC_OF[ChunksExtracted]
     settings = Settings()
     logs.configure(level=settings.log_level, fmt="json")
     return run_worker(settings, names)

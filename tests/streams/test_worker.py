@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
-import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 
 import pytest
@@ -17,60 +14,12 @@ from schemas.letters import DeadLetter
 from streams.child import Child
 from streams.publisher import Publisher
 from streams.restarts import STOPPED
-from streams.runtime import forget_stopped, stopped_stages, workers
+from streams.runtime import forget_stopped, stopped_stages
 from streams.topics import CHUNKS_EMBEDDED, CHUNKS_INDEXED, DEAD_LETTERS
 from tests.streams.brokers import committed, publish, read, until_read
+from tests.streams.processes import Start, child_command, ended, environment, log_of, state, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90)]
-
-Start = Callable[..., Coroutine[None, None, Child]]
-
-
-@pytest.fixture
-async def start(tmp_path: Path, bootstrap: str) -> AsyncIterator[Start]:
-    """Starts worker processes and waits until they are ready; ends those that a failed test leaves behind."""
-    children: list[Child] = []
-
-    async def start(*stages: str, until_state: str = "ready", **env: str) -> Child:
-        log = tmp_path / f"worker-{len(children)}.log"
-        child = Child.start(
-            "a worker", child_command(*stages), log=log, env={**environment(tmp_path, bootstrap), **env}
-        )
-        children.append(child)
-        await until(lambda: state(tmp_path, child.pid) == until_state)
-        return child
-
-    yield start
-    for child in children:
-        await child.stop()
-
-
-def child_command(*stages: str) -> list[str]:
-    return [sys.executable, "-m", "tests.streams.small_worker", *stages]
-
-
-def environment(data_dir: Path, bootstrap: str) -> dict[str, str]:
-    return {
-        "SENSORIUM_DATA_DIR": str(data_dir),
-        "SENSORIUM_KAFKA": bootstrap,
-        "SENSORIUM_MILVUS": "http://127.0.0.1:1",
-        "SENSORIUM_SESSION_TIMEOUT_S": "6",
-        "SENSORIUM_BATCH_SIZE": "4",
-    }
-
-
-def state(data_dir: Path, pid: int) -> str:
-    return next((worker.state for worker in workers(data_dir) if worker.pid == pid), "unknown")
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(40):
-        while not condition():
-            await asyncio.sleep(0.02)
-
-
-async def ended(child: Child) -> int:
-    return await asyncio.wait_for(child.wait(), 40)
 
 
 async def test_two_stages_in_one_process(start: Start, bootstrap: str, publisher: Publisher, tmp_path: Path) -> None:
@@ -136,6 +85,7 @@ async def test_event_that_kills_its_process_again_and_again_is_a_dead_letter_and
         if letters.done():
             break
         letters.cancel()
+        await asyncio.gather(letters, return_exceptions=True)
         assert await ended(child) == -signal.SIGSEGV
         deaths += 1
     assert deaths == 3  # in a batch, and twice alone
@@ -178,7 +128,7 @@ async def test_stage_that_refuses_too_much_stops_loudly_and_stays_stopped(
 async def test_work_of_many_session_timeouts_does_not_cost_the_partitions(
     start: Start, bootstrap: str, publisher: Publisher, tmp_path: Path
 ) -> None:
-    child = await start("embed", EMBED_SECONDS="20")  # a session is 6 s; the stage blocks the event loop all the while
+    child = await start("embed", EMBED_SECONDS="13")  # a session is 6 s; the stage blocks the event loop all the while
     await publish(publisher, "block")
     [done] = await read(bootstrap, CHUNKS_EMBEDDED, 1, within_s=40)
     os.kill(child.pid, signal.SIGTERM)
@@ -221,7 +171,3 @@ async def test_work_that_cannot_be_drained_in_time_is_left_for_the_next_worker(
     os.kill(child.pid, signal.SIGTERM)
     assert await asyncio.wait_for(child.wait(), 10) == 0
     assert await committed(bootstrap, "embed") == 0
-
-
-def log_of(child: Child) -> list[dict[str, str]]:
-    return [json.loads(line) for line in child.log.read_text().splitlines() if line.startswith("{")]
