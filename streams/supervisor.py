@@ -198,9 +198,8 @@ class Supervisor:
         self._children[BROKER] = child
         self._on_event("broker.started", kafka=self._addresses.kafka, broker=self._broker, seconds=self._seconds())
         await self._make_topics()
-        if not is_first:
-            if self._broker == "tansu":
-                self._on_event("broker.topics_lost", hint="publish again what was not searchable yet")
+        if not is_first and self._broker == "tansu":
+            self._on_event("broker.topics_lost", hint="publish again what was not searchable yet")
             await self._stop_workers()  # they start again, with consumers that know nothing of the old broker
         self._have_topics = True
         return child
