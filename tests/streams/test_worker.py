@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 
 from schemas.letters import DeadLetter
+from schemas.queries import QueryAsked, QueryRefined
+from streams.admin import topic_sizes
 from streams.child import Child
+from streams.faultpoints import fired
 from streams.publisher import Publisher
 from streams.restarts import STOPPED
 from streams.runtime import forget_stopped, stopped_stages
-from streams.topics import CHUNKS_EMBEDDED, CHUNKS_INDEXED, DEAD_LETTERS
+from streams.topics import ANSWERS_STREAMED, CHUNKS_EMBEDDED, CHUNKS_INDEXED, DEAD_LETTERS
 from tests.streams.brokers import committed, publish, read, until_read
 from tests.streams.processes import Start, child_command, ended, environment, log_of, state, until
 
@@ -171,3 +174,29 @@ async def test_work_that_cannot_be_drained_in_time_is_left_for_the_next_worker(
     os.kill(child.pid, signal.SIGTERM)
     assert await asyncio.wait_for(child.wait(), 10) == 0
     assert await committed(bootstrap, "embed") == 0
+
+
+async def test_query_is_answered_once_whatever_dies_between_answer_and_commit(
+    start: Start, bootstrap: str, publisher: Publisher, tmp_path: Path
+) -> None:
+    queries = [
+        QueryRefined(query_id=f"q{number}", asked=QueryAsked(query_id=f"q{number}"), evidence=()) for number in range(8)
+    ]
+    for query in queries:
+        await publisher.publish(query)
+    faults = "generate:published:1,generate:acked:1,generate:published:3,generate:acked:2"
+    for _ in range(4):
+        child = await start("generate", until_state="starting", SENSORIUM_FAULTS=faults)
+        assert await ended(child) == -signal.SIGKILL
+    assert len(fired(tmp_path)) == 4
+    child = await start("generate", SENSORIUM_FAULTS=faults)
+    for query in queries:  # a stage before it has died, too, and sends them again
+        await publisher.publish(query)
+    async with asyncio.timeout(30):
+        while await committed(bootstrap, "generate") < 16:
+            await asyncio.sleep(0.2)
+    os.kill(child.pid, signal.SIGTERM)
+    assert await ended(child) == 0
+    answered = [event.subject for event in await read(bootstrap, ANSWERS_STREAMED, 8)]
+    assert sorted(answered) == [query.query_id for query in queries]
+    assert (await topic_sizes(bootstrap))[ANSWERS_STREAMED.name] == 8
