@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import structlog
 
+from schemas.base import Event
+from schemas.media import DocumentEvent
+from schemas.queries import QueryEvent
+
+IDS_ON_A_LINE = 3
 NOISY = (
     "streams.app",  # by this name Faust tells each of its services that starts
     "faust",
@@ -55,3 +61,20 @@ def configure(*, level: str = "info", fmt: str = "auto", **context: Any) -> None
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.ERROR)
     structlog.contextvars.bind_contextvars(**context)
+
+
+def event_ids(events: Iterable[Event]) -> dict[str, str]:
+    """What a log line names: documents, queries and traces, the first few of them."""
+    ids: dict[str, list[str]] = {}
+    for event in events:
+        if isinstance(event, DocumentEvent):
+            ids.setdefault("document_id", []).append(event.document_id)
+        elif isinstance(event, QueryEvent):
+            ids.setdefault("query_id", []).append(event.query_id)
+        ids.setdefault("trace_id", []).append(event.trace.traceparent[3:35])
+    return {name: _few(values) for name, values in ids.items()}
+
+
+def _few(values: list[str]) -> str:
+    rest = len(values) - IDS_ON_A_LINE
+    return " ".join(values[:IDS_ON_A_LINE]) + (f" +{rest}" if rest > 0 else "")

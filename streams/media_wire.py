@@ -22,7 +22,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from schemas.base import DEFAULT_TENANT, Trace
+from schemas.base import DEFAULT_TENANT, Event, Trace
 from schemas.media import BlobRef, DocumentDeleted, DocumentsDeleted, MediaReceived, Scope
 from streams.record import Record
 from workers.errors import InvalidEvent
@@ -35,6 +35,10 @@ ALL_SOURCES = "*"
 
 UNKNOWN_TYPE = "application/octet-stream"
 _HINT = "docs/events.md shows the headers of media"
+_ATTRIBUTES = frozenset(
+    {"id", "source", "type", "specversion", "subject", "time", "datacontenttype", "dataschema", "traceparent"}
+    | {"tenant", "documentid", "documentversion", "mediasource", "sourceuri", "dataref", "datahash", "datasize"}
+)
 
 
 def content_type(event: MediaEvent) -> str:
@@ -70,7 +74,7 @@ def to_attributes(event: MediaEvent) -> dict[str, Any]:
             }
     elif isinstance(event, DocumentsDeleted) and event.scope.source:
         attributes["mediasource"] = event.scope.source
-    return attributes
+    return attributes | {name: str(value) for name, value in (event.model_extra or {}).items()}
 
 
 def from_attributes(kind: type[MediaEvent], attributes: Mapping[str, Any], value: bytes, record: Record) -> MediaEvent:
@@ -99,7 +103,13 @@ def from_attributes(kind: type[MediaEvent], attributes: Mapping[str, Any], value
         }
     elif kind is DocumentsDeleted:
         fields["scope"] = Scope(source=source)
-    return _checked(kind, fields)
+    return _checked(kind, _of_a_later_version(kind, attributes) | fields)
+
+
+def _of_a_later_version(kind: type[Event], attributes: Mapping[str, Any]) -> dict[str, str]:
+    """Extension attributes that nothing here knows: they are kept and passed on."""
+    known = _ATTRIBUTES | kind.model_fields.keys()
+    return {name: str(value) for name, value in attributes.items() if name not in known}
 
 
 def from_plain(record: Record, headers: Mapping[str, str]) -> MediaEvent:

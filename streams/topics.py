@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from schemas.answers import AnswerFailed, AnswerFinished, AnswerStarted, EvidenceFound, HitsRanked, TokenGenerated
 from schemas.base import Event
 from schemas.chunks import ChunksEmbedded, ChunksExtracted, ChunksIndexed
-from schemas.letters import DeadLetter
+from schemas.letters import DeadLetter, LetterReplayed
 from schemas.media import DocumentDeleted, DocumentsDeleted, MediaReceived
 from schemas.queries import QueryAsked, QueryRefined, QueryReranked, QueryRetrieved
 
@@ -39,7 +39,11 @@ ANSWERS_STREAMED = Topic(
     (AnswerStarted, EvidenceFound, TokenGenerated, AnswerFinished, AnswerFailed, HitsRanked),
 )
 DEAD_LETTERS = Topic(
-    "dead-letters.v1", (DeadLetter,), partitions=1, retention_ms=30 * DAY_MS, max_message_bytes=16 * 1024 * 1024
+    "dead-letters.v1",
+    (DeadLetter, LetterReplayed),
+    partitions=1,
+    retention_ms=30 * DAY_MS,
+    max_message_bytes=16 * 1024 * 1024,
 )
 
 TOPICS: tuple[Topic, ...] = (

@@ -21,6 +21,7 @@ from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 from pydantic import ValidationError
 
+from schemas.answers import AnswerEvent
 from schemas.base import Event, Trace
 from streams import media_wire
 from streams.record import Record
@@ -204,6 +205,18 @@ def child(trace: Trace, stage: str, at_ms: int) -> Trace:
         _, trace_id, _, flags = trace.traceparent.split("-")
         parent = f"00-{trace_id}-{secrets.token_hex(8)}-{flags}"
     return trace.after(stage, at_ms).model_copy(update={"traceparent": parent})
+
+
+def carried(origin: Event, event: Event) -> Event:
+    """``event`` with the fields of ``origin`` that a later version has added, as far as it has none of that name.
+
+    Answers do not carry them: a stream of tokens would repeat them without end.
+    """
+    if isinstance(event, AnswerEvent) or not origin.model_extra:
+        return event
+    known = type(event).model_fields.keys() | (event.model_extra or {}).keys()
+    unknown = {name: value for name, value in origin.model_extra.items() if name not in known}
+    return event.model_copy(update=unknown) if unknown else event
 
 
 def _first(error: ValidationError) -> str:

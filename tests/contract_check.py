@@ -10,7 +10,7 @@ import jsonschema  # type: ignore[import-untyped]  # it ships no types
 
 from tests.readme_map import ROOT
 
-Headers = tuple[tuple[str, bytes], ...]
+Headers = tuple[tuple[str, bytes | None], ...]
 
 
 @cache
@@ -22,7 +22,7 @@ def contract() -> dict[str, Any]:
 
 def check(topic: str, headers: Headers, value: bytes | None) -> str:
     """The name of the message that the record is. Raises ``jsonschema.ValidationError`` where it disagrees."""
-    attributes = {name: content.decode() for name, content in headers}
+    attributes = {name: (content or b"").decode() for name, content in headers}
     names = contract()["channels"][topic]["messages"]
     messages = {name: contract()["components"]["messages"][name] for name in names}
     name: str = next(name for name, message in messages.items() if message["name"] == attributes["ce_type"])
