@@ -15,7 +15,6 @@ from schemas.queries import QueryEvent
 
 IDS_ON_A_LINE = 3
 NOISY = (
-    "streams.app",  # by this name Faust tells each of its services that starts
     "faust",
     "mode",
     "aiokafka",
@@ -26,6 +25,11 @@ NOISY = (
     "faster_whisper",
     "PIL",
 )
+
+
+def _is_no_service(record: logging.LogRecord) -> bool:
+    """Faust tells each of its services that starts and stops, by the name of whoever made the app."""
+    return record.levelno > logging.INFO or not str(record.msg).startswith("[^")
 
 
 def configure(*, level: str = "info", fmt: str = "auto", **context: Any) -> None:
@@ -55,6 +59,7 @@ def configure(*, level: str = "info", fmt: str = "auto", **context: Any) -> None
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
         )
     )
+    handler.addFilter(_is_no_service)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
