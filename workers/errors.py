@@ -9,7 +9,7 @@
     │   └── ForbiddenUri    it points outside the configured roots
     └── TransientError      a part that we need is away: back off and try the same event again
 
-Anything else is a fault of ours: the process ends and starts again from the last commit.
+Anything else is a fault of ours: the event is tried a few times, alone, and then becomes a dead letter.
 """
 
 from __future__ import annotations
