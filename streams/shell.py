@@ -17,8 +17,9 @@ import structlog
 
 from streams import metrics
 from streams.intake import Intake, Received, tenant_of
+from streams.parts import Parts, Rules, wall_ms
 from streams.refusals import Send
-from streams.work import GivenUp, Parts, Rules, Work, wall_ms
+from streams.work import GivenUp, Work
 from workers.stage import Stage
 
 __all__ = ["Parts", "Received", "Rules", "Shell", "wall_ms"]

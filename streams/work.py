@@ -15,13 +15,10 @@ meanwhile; then nothing of the batch may be acknowledged.
 
 from __future__ import annotations
 
-import asyncio
-import random
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -31,12 +28,11 @@ from schemas.base import Event
 from schemas.queries import QueryEvent
 from streams import metrics
 from streams.answered import Answered
-from streams.faultpoints import Reach, nowhere
 from streams.intake import Received
-from streams.ledger import Ledger, Turns
 from streams.logs import event_ids
+from streams.parts import Parts, Rules
 from streams.record import Record
-from streams.refusals import Cap, CapReached, LetterLost, Poisonous, Refusals, Send
+from streams.refusals import CapReached, LetterLost, Poisonous, Refusals, Send
 from streams.wire import carried, child, decode
 from workers.errors import InvalidEvent, TransientError
 from workers.stage import Stage
@@ -44,49 +40,9 @@ from workers.stage import Stage
 log = structlog.get_logger()
 
 IN_FLIGHT_DELIVERIES = 64
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
 _POISON_HINT = "the worker's log tells more; mend the stage, then `sensorium dead-letters replay`"
 
 T = TypeVar("T")
-
-
-def wall_ms() -> int:
-    """Wall clock, milliseconds since the epoch."""
-    return time.time_ns() // 1_000_000
-
-
-async def back_off(attempt: int) -> None:
-    """Wait before the next attempt: twice as long each time, up to a bound, and never in step with others."""
-    longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(attempt - 1, 10))
-    await asyncio.sleep(longest * (0.5 + random.random() / 2))  # noqa: S311  # no secret
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """How a shell batches, and how patient it is with events that fail."""
-
-    batch_size: int = 32
-    batch_wait_s: float = 0.0
-    lanes: int = 1
-    attempts: int = 3
-    deaths: int = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a shell works with; a test replaces what it wants to see. ``turns`` is one for all shells of a process.
-
-    ``on_trouble`` is told what the stage waits for, and with an empty text that it goes on.
-    """
-
-    cap: Cap = field(default_factory=Cap)
-    ledger: Ledger | None = None
-    turns: Turns = field(default_factory=Turns)
-    answered: Answered | None = None
-    now_ms: Callable[[], int] = wall_ms
-    reach: Reach = nowhere
-    back_off: Callable[[int], Awaitable[None]] = back_off
-    on_trouble: Callable[[str], None] = lambda reason: None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,20 +14,17 @@ import gc
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
-from typing import Literal, NoReturn
+from collections.abc import Sequence
+from typing import Literal
 
 import structlog
 
 from streams import metrics
 from streams.admin import ensure_topics
-from streams.answered import Answered, answers_of
-from streams.app import build_app
-from streams.faultpoints import armed
-from streams.ledger import Ledger, Turns
+from streams.ledger import Turns
+from streams.parts import wall_ms
 from streams.publisher import Publisher
-from streams.refusals import Cap, CapReached
+from streams.refusals import CapReached
 from streams.restarts import STOPPED
 from streams.runtime import (
     StoppedStage,
@@ -39,90 +36,14 @@ from streams.runtime import (
     write_worker,
 )
 from streams.settings import Settings
-from streams.shell import Parts, Rules, Shell, wall_ms
-from streams.stages import STAGES, Resources, StageSpec
-from streams.work import back_off
-from workers.errors import TransientError
+from streams.stage_process import StageProcess, first_of, patiently
+from streams.stages import STAGES, Resources
 
 log = structlog.get_logger()
 
 INGESTION_NICENESS = 5
-WATCH_S = 0.5
-QUIET_WAITS = 5
-"""Parts that start together are away at first; the log need not tell."""
 LEAVE_S = 4.0
 """How long committing and leaving may take, after the work in flight has had ``drain_timeout_s``."""
-OnTrouble = Callable[[str, str], None]
-JOIN_PATIENCE_S = 180.0
-"""Longer than a rebalance, which waits for the work in flight elsewhere."""
-
-
-class _StageProcess:
-    """One stage with its shell and its Faust app."""
-
-    def __init__(
-        self, spec: StageSpec, resources: Resources, publisher: Publisher, turns: Turns, on_trouble: OnTrouble
-    ) -> None:
-        settings = resources.settings
-        rules = Rules(
-            batch_size=min(settings.batch_size, spec.most),
-            batch_wait_s=settings.batch_wait_ms / 1000 if spec.is_batching else 0,
-            lanes=spec.lanes,
-            attempts=settings.attempts,
-            deaths=settings.deaths,
-        )
-        self.ledger = Ledger(settings.data_dir / "attempts" / spec.name, lanes=rules.lanes, most=rules.batch_size)
-        parts = Parts(
-            cap=Cap(settings.dead_letter_cap),
-            ledger=self.ledger,
-            turns=turns,
-            answered=None if spec.is_ingestion else Answered(answers_of(resources.addresses.kafka)),
-            reach=armed(settings.faults, spec.name, settings.data_dir),
-            on_trouble=partial(on_trouble, spec.name),
-        )
-        self.stage = spec.build(resources)
-        self.shell = Shell(self.stage, publisher.send, rules, parts)
-        self.app = build_app(spec.topic, self.shell, settings, resources.addresses.kafka)
-        self._joined = asyncio.Event()
-        self.app.on_partitions_assigned.connect(self._on_assigned)
-
-    async def _on_assigned(self, *_: object, **__: object) -> None:
-        """The group has settled; with more workers than partitions some of them have none."""
-        self._joined.set()
-
-    async def start(self) -> None:
-        """Load the models while the consumer joins its group. Raises ``TransientError`` where a part stays away."""
-        ready = asyncio.gather(_patiently(self.stage.start), self.app.start(), self._join())
-        await _first(ready, self._crash())
-
-    async def _join(self) -> None:
-        try:
-            await asyncio.wait_for(self._joined.wait(), JOIN_PATIENCE_S)
-        except TimeoutError:
-            raise TransientError(
-                f"{self.stage.name} could not join its consumer group within {JOIN_PATIENCE_S:.0f} s",
-                hint="Kafka takes session timeouts between 6 s and 30 min: see SENSORIUM_SESSION_TIMEOUT_S",
-            ) from None
-
-    async def run(self) -> None:
-        """Process until the shell is closed. Raises what must end the process."""
-        await _first(self.shell.run(), self._crash())
-
-    async def stop(self) -> None:
-        """Commit and leave the group, release the stage."""
-        await self.leave()
-        await self.stage.stop()
-
-    async def leave(self) -> None:
-        """Commit what is acknowledged and leave the group."""
-        await self.app.stop()
-
-    async def _crash(self) -> NoReturn:
-        """Raises when the Faust app has crashed; by itself it neither raises nor ends."""
-        while True:
-            await asyncio.sleep(WATCH_S)
-            if self.app.crashed:
-                raise RuntimeError(f"the consumer of {self.stage.name} has crashed") from self.app.crash_reason
 
 
 class _Worker:
@@ -132,7 +53,7 @@ class _Worker:
         self._settings = settings
         self._names = names
         self._publisher: Publisher | None = None
-        self._processes: list[_StageProcess] = []
+        self._processes: list[StageProcess] = []
         self._state: Literal["starting", "ready", "stopping"] = "starting"
         self._waits_for: dict[str, str] = {}
 
@@ -142,12 +63,12 @@ class _Worker:
         started = time.monotonic()
         resources = Resources(self._settings, resolve(self._settings))
         kafka = resources.addresses.kafka
-        await _patiently(lambda: ensure_topics(kafka))
+        await patiently(lambda: ensure_topics(kafka))
         self._publisher = Publisher(kafka)
-        await _patiently(self._publisher.start)
+        await patiently(self._publisher.start)
         turns = Turns()
         for name in self._names:
-            self._processes.append(_StageProcess(STAGES[name], resources, self._publisher, turns, self._on_trouble))
+            self._processes.append(StageProcess(STAGES[name], resources, self._publisher, turns, self._on_trouble))
         await asyncio.gather(*(process.start() for process in self._processes))
         gc.freeze()
         gc.enable()
@@ -263,38 +184,9 @@ async def _serve(worker: _Worker) -> int:
         loop.add_signal_handler(number, stop.set)
     code = 1
     try:
-        await _first(worker.start(), stop.wait())
+        await first_of(worker.start(), stop.wait())
         code = 0 if stop.is_set() else await worker.serve(stop)
     finally:
         worker.end_at_latest(LEAVE_S, code)
         await worker.stop()
     return code
-
-
-async def _first(*work: Awaitable[object]) -> None:
-    """Wait until one of them is done, and cancel the others. Raises what it raised."""
-    tasks = [asyncio.ensure_future(item) for item in work]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _patiently(start: Callable[[], Awaitable[None]]) -> None:
-    """A part that we need may still be starting itself, or be away: it is waited for as long as that takes."""
-    waits = 0
-    while True:
-        try:
-            await start()
-        except TransientError as error:
-            waits += 1
-            (log.warning if waits > QUIET_WAITS else log.debug)(
-                "worker.waits", reason=error.reason, hint=error.hint, times=waits
-            )
-            await back_off(waits)
-        else:
-            return

@@ -10,7 +10,7 @@
     ├── TransientError      a part that we need is away: back off and try the same event again
     └── StoreMismatch       the store was made by another version: nothing can be done before somebody has looked at it
 
-Anything else is a fault of ours: the process ends and starts again from the last commit.
+Anything else is a fault of ours: the event is tried a few times, alone, and then becomes a dead letter.
 """
 
 from __future__ import annotations
