@@ -97,6 +97,10 @@ class Plant:
         await asyncio.sleep(away_s)
         await self._start(name)
 
+    def fired(self) -> list[str]:
+        """The armed fault points that have ended their process: ``stage-point-nth``."""
+        return sorted(path.name for path in (self.folder / "faults").glob("*-*-*"))
+
     async def _start(self, name: str) -> None:
         if name == "kafka":
             self._parts[name], _ = await start_kafka(self.folder, port=self._kafka_port)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,8 +96,9 @@ async def run(
         letters = await oracle.records(found.kafka, DEAD_LETTERS, 1)
         verdict = oracle.of_index(journal, quiet, rows) + oracle.of_answers(journal, answers)
         verdict += Verdict(wrong=tuple(f"dead letter at {letter.offset}" for letter in letters))
-        note = " ".join(f"{name}:{count}" for name, count in sorted(found.killed.items()))
-        return Line(fault, found.killed.total(), verdict, time.monotonic() - started, note)
+        where = found.killed + Counter(name.partition("-")[0] for name in found.fired())
+        note = " ".join(f"{name}:{count}" for name, count in sorted(where.items()))
+        return Line(fault, where.total(), verdict, time.monotonic() - started, note)
 
 
 async def answered(found: Plant, journal: Journal) -> list[object]:
@@ -135,6 +137,21 @@ async def kill_one(found: Plant, stage: str, chance: random.Random) -> None:
             return
         await asyncio.sleep(0.1)
     raise AssertionError(f"no worker of {stage} became ready within {SETTLE_S:.0f} s")
+
+
+def armed(points: Sequence[str]) -> tuple[Faults, dict[str, str]]:
+    """Fault points (``stage:point:nth``) at which workers end themselves with SIGKILL, and the settings that arm them.
+
+    They are no fault of the event that is in work, so no event is given up because of them.
+    """
+
+    async def inject(found: Plant) -> None:
+        deadline = time.monotonic() + SETTLE_S
+        while len(found.fired()) < len(points):
+            assert time.monotonic() < deadline, f"{len(points) - len(found.fired())} fault points were not reached"
+            await asyncio.sleep(0.5)
+
+    return inject, {"SENSORIUM_FAULTS": ",".join(points), "SENSORIUM_DEATHS": "50"}
 
 
 def outages(part: str, times: int, *, away_s: float, between_s: float) -> Faults:
