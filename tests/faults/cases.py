@@ -69,17 +69,7 @@ CASES = (
     Case("store killed, back after 3 s", scenarios.outages("store", 5, away_s=3.0, between_s=8.0), SMALL, 60.0),
 )
 
-SHORT_POINTS = ("consumed", "effect", "sent", "published", "acked")
-EACH_POINT = [
-    f"{stage}:{point}:{3 * place + nth}" for stage in STAGES for place, point in enumerate(POINTS) for nth in (1, 2, 3)
-]
-"""Every point of every stage three times, at different events: a number counts passages since the process began."""
-SOME_POINTS = [f"{stage}:{POINTS[number % len(POINTS)]}:{1 + number % 2}" for number, stage in enumerate(STAGES)]
-
-POINT_FAULTS, POINT_ENV = scenarios.armed(EACH_POINT)
-SHORT_POINT_FAULTS, SHORT_POINT_ENV = scenarios.armed(SOME_POINTS)
-
-CASES = (
+SHORT_CASES = (
     replace(CASES[0], faults=scenarios.kills(7, each=1), size=SHORT, over_s=15.0),
     replace(
         CASES[1], name="some fault points", faults=SHORT_POINT_FAULTS, size=SHORT, over_s=15.0, env=SHORT_POINT_ENV
