@@ -73,6 +73,7 @@ def row(key: str) -> dict[str, Any]:
         "event_time_ms": 0,
         "start_ms": -1,
         "end_ms": -1,
+        "received_ms": 0,
         "text": " ".join(rng.choice(WORDS, size=3)),
         DENSE: (vector / np.linalg.norm(vector)).tolist(),
     }
