@@ -4,7 +4,7 @@ BIN := .venv/bin
 UV_VERSION := 0.13.9
 SYSTEM_TOOLS := kcat java mvn
 
-.PHONY: run test setup lint system kafka lock map clean
+.PHONY: run test setup lint system kafka faults lock map contract clean
 
 run: setup
 	$(BIN)/sensorium demo
@@ -48,9 +48,17 @@ lock: setup
 	$(BIN)/uv pip compile --system-certs --universal --python-version 3.11 --extra local --extra dev --no-annotate \
 		pyproject.toml --output-file requirements.lock
 
+# Faults on real parts, a table in the end: half an hour.
+faults: setup system kafka
+	$(BIN)/python -m tests.faults
+
 # The list of all files in the README.
 map: setup
 	$(BIN)/python -m tests.readme_map
+
+# The contract of all topics, for consumers in any language.
+contract: setup
+	$(BIN)/python -m streams.contract docs/asyncapi.json
 
 clean:
 	rm -rf .venv .sensorium

@@ -13,9 +13,9 @@ DEFAULT_TENANT = "default"
 
 
 class Value(BaseModel):
-    """A frozen value inside an event. Fields of a later version are ignored."""
+    """A frozen value inside an event. Fields that a later version added are kept and passed on (``extra="allow"``)."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_bytes="base64", val_json_bytes="base64")
+    model_config = ConfigDict(frozen=True, extra="allow", ser_json_bytes="base64", val_json_bytes="base64")
 
 
 class Hop(Value):

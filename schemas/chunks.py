@@ -9,7 +9,7 @@ from pydantic import Field
 
 from schemas.arrays import PackedArray
 from schemas.base import Value
-from schemas.media import BlobRef, DocumentEvent, Modality
+from schemas.media import BlobRef, DocumentEvent, Modality, Scope
 
 Box = tuple[float, float, float, float]
 """``(x0, y0, x1, y1)`` in 0–1 units of the page or frame; origin top left."""
@@ -138,6 +138,7 @@ class ChunkBatch(DocumentEvent):
     batch: int = Field(0, ge=0, description="position of this batch within the document")
     is_last: bool = True
     event_time_ms: int
+    scope: Scope | None = Field(None, description="with ``is_deleted``: not this document, but all of a scope")
 
 
 class ChunksExtracted(ChunkBatch):

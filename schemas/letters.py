@@ -1,4 +1,4 @@
-"""Dead letters: what a stage could not take, why, and the original bytes."""
+"""Dead letters: what a stage could not take, why, and the original bytes; and that one was replayed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,40 @@ class DeadLetter(Event):
     failed_ms: int
     original_key: bytes | None = None
     original_value: bytes | None = None
-    original_headers: tuple[tuple[str, bytes], ...] = ()
+    original_headers: tuple[tuple[str, bytes | None], ...] = ()
+    original_timestamp_ms: int = Field(0, description="Kafka's: the version of a record that names none")
+    is_whole: bool = Field(True, description="false: the bytes were too many to be carried along")
+
+    @property
+    def place(self) -> tuple[str, str, int, int]:
+        """Stage, topic, partition, offset: a letter that was sent twice, after a crash, has the same."""
+        return self.stage, self.topic, self.partition, self.offset
+
+    @property
+    def key(self) -> str:
+        return f"{self.tenant}/{self.about}"
+
+    @property
+    def subject(self) -> str:
+        return self.about
+
+
+class LetterReplayed(Event):
+    """The original record of a dead letter went back to its topic. If it is refused again, that is a new letter."""
+
+    ce_type: ClassVar[str] = "sensorium.dead-letter.replayed.v1"
+
+    stage: str
+    topic: str
+    partition: int
+    offset: int
+    about: str
+    replayed_ms: int
+
+    @property
+    def place(self) -> tuple[str, str, int, int]:
+        """That of the letter."""
+        return self.stage, self.topic, self.partition, self.offset
 
     @property
     def key(self) -> str:

@@ -59,6 +59,23 @@ class MediaReceived(DocumentEvent):
     blob: BlobRef | None = None
 
 
+class Scope(Value):
+    """Documents by where they come from."""
+
+    source: str = Field("", description="of this source only; empty: all of the tenant")
+
+
+class DocumentsDeleted(DocumentEvent):
+    """All documents of a scope that Kafka had received before this event are to be removed.
+
+    Whatever is still on its way and was received before it goes, too; what is published later stays.
+    """
+
+    ce_type: ClassVar[str] = "sensorium.documents.deleted.v1"
+
+    scope: Scope = Scope()
+
+
 class DocumentDeleted(DocumentEvent):
     """A document is to be removed, with all versions up to ``version``."""
 

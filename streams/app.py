@@ -11,6 +11,7 @@ from typing import Any
 
 import aiokafka
 import faust
+import structlog
 from faust.transport.drivers import aiokafka as driver
 
 from streams.record import Record
@@ -19,9 +20,14 @@ from streams.shell import Received, Shell
 from streams.stages import group_id
 from streams.topics import Topic
 
+log = structlog.get_logger()
+
 FETCH_MAX_WAIT_MS = 50
 """How long the broker holds a fetch that finds nothing. Faust's 1,500 ms cost up to 550 ms a hop on the embedded
 broker, which looks for new records only a few times within that span; with 50 ms a hop takes 4 ms."""
+
+FETCH_MAX_BYTES = 16 * 1024 * 1024
+"""What one answer of a broker may hold, about; two of the largest messages fit. aiokafka's own bound is 50 MiB."""
 
 REBALANCE_TIMEOUT_S = 60.0
 RELEASE_TIMEOUT_S = 20.0
@@ -34,12 +40,19 @@ MAX_POLL_INTERVAL_S = 24 * 3600.0
 class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # faust has no types
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS  # Faust has no setting for it
+        consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS  # Faust has no settings for these
+        consumer._fetch_max_bytes = FETCH_MAX_BYTES
         return consumer
 
 
 class _Consumer(driver.Consumer):  # type: ignore[misc]  # faust has no types
     logger = driver.logger
+
+    async def _getmany(self, active_partitions: set[Any] | None, timeout: float) -> Any:  # noqa: ASYNC109  # Faust's
+        """Faust's own buffers are bounded by count only, and softly: nothing is fetched while the shell is full."""
+        if not await self.app.feed.room(timeout):
+            return {}
+        return await super()._getmany(active_partitions, timeout)
 
     async def on_partitions_revoked(self, revoked: set[Any]) -> None:
         if revoked:  # first: Faust forgets what was acknowledged since the last commit, and only then sends its signal
@@ -113,14 +126,20 @@ class _Feed:
             if event.message.generation_id != self._revoked_generation:
                 await self._shell.put(Received(_record(event.message), event.ack))
 
+    async def room(self, within_s: float) -> bool:
+        """Whether the shell takes more; waits for it."""
+        return await self._shell.room(within_s)
+
     async def give_up(self) -> None:
         """Finish the batch in flight and commit it while the partitions are still ours."""
         self._revoked_generation = self._app.consumer_generation_id
         await self._shell.pause(RELEASE_TIMEOUT_S)
         await self._app.consumer.commit()
 
-    async def on_assigned(self, *_: object, **__: object) -> None:
+    async def on_assigned(self, _: object, assigned: set[Any], **__: object) -> None:
         """The group has settled."""
+        partitions = sorted(part.partition for part in assigned)
+        log.info("partitions.assigned", stage=self._shell.stage.name, partitions=partitions)
         if self._revoked_generation == self._app.consumer_generation_id:
             self._revoked_generation = None  # a group that was forgotten counts from the start again
         self._shell.resume()
@@ -135,6 +154,6 @@ def _record(message: Any) -> Record:
         offset=message.offset,
         key=message.key,
         value=message.value,
-        headers=tuple((name, value or b"") for name, value in pairs),
+        headers=tuple(pairs),
         timestamp_ms=int(message.timestamp * 1000),
     )

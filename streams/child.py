@@ -7,25 +7,25 @@ ends by itself, or does not listen in time.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from streams import tether
 from workers.errors import SensoriumError
 
 PORTS = range(20_000, 32_000)
 """Below the ports that systems give to outgoing connections (Linux: 32,768 and up, macOS: 49,152 and up): a client that
 keeps trying one of those on loopback may connect to itself, and the server then finds its port taken."""
 
-PR_SET_PDEATHSIG = 1
 POLL_S = 0.02
 WATCH_S = 0.05
 MAX_LOG_BYTES = 16 * 1024 * 1024
@@ -48,19 +48,11 @@ def free_ports(count: int) -> tuple[int, ...]:
     return tuple(found)
 
 
-def _before_exec() -> Callable[[], None] | None:
-    """Makes the kernel end a child whose parent has died; only Linux can."""
+def _tethered(command: Sequence[str]) -> list[str]:
+    """``command``, in such a way that the kernel ends it when this process has died; only Linux can."""
     if sys.platform != "linux":
-        return None
-    libc = ctypes.CDLL(None, use_errno=True)  # loaded before the fork: the child may not import
-    parent = os.getpid()
-
-    def die_with_parent() -> None:
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it died before the kernel knew
-            os._exit(1)
-
-    return die_with_parent
+        return list(command)
+    return [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), *command]
 
 
 class Child:
@@ -87,19 +79,20 @@ class Child:
 
         ``keep_open`` are file descriptors that the child inherits.
         """
+        if shutil.which(command[0]) is None:
+            raise ChildFailed(f"{name} cannot be started: there is no program {command[0]}")
         log.parent.mkdir(parents=True, exist_ok=True)
         if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
             log.replace(log.with_suffix(".old.log"))
         with log.open("ab") as file:
             try:
                 process = subprocess.Popen(  # noqa: S603  # our own command lines
-                    command,
+                    _tethered(command),
                     stdin=subprocess.DEVNULL,
                     stdout=file,
                     stderr=file,
                     env={**os.environ, **(env or {})},
                     pass_fds=keep_open,
-                    preexec_fn=_before_exec(),  # noqa: PLW1509  # it takes no lock that a thread could hold
                     start_new_session=True,  # Ctrl-C is for the supervisor, which ends its children in order
                 )
             except OSError as error:

@@ -23,12 +23,13 @@ from pydantic import BaseModel, ConfigDict
 
 from schemas.answers import AnswerFailed, Hit, HitsRanked, StreamEvent
 from schemas.base import DEFAULT_TENANT, Trace
-from schemas.media import BlobRef, DocumentDeleted, MediaReceived, Modality
+from schemas.media import BlobRef, DocumentDeleted, DocumentsDeleted, MediaReceived, Modality, Scope
 from schemas.queries import Filters, QueryAsked, QueryMedia, QueryStage
 from streams import runtime
 from streams.client_answers import AnswerReader
 from streams.client_errors import NoAnswer, QueryFailed, UsageError
 from streams.client_media import MediaInput, default_document_id, document_id_of, read_media
+from streams.media_wire import ALL_SOURCES, MediaEvent
 from streams.progress import Progress, ProgressBoard, Published
 from streams.publisher import Publisher
 from streams.query_ids import new_query_id
@@ -167,6 +168,20 @@ class Client:
         )
         return await self._send(event, document_id)
 
+    async def delete_all(self, source: str = "", *, tenant: str = DEFAULT_TENANT) -> Published:
+        """Delete all that the tenant has from ``source``, or all that it has: whatever Kafka has received by now.
+
+        Documents that are still on their way go, too; what is published afterwards stays.
+        """
+        event = DocumentsDeleted(
+            tenant=tenant,
+            document_id=source or ALL_SOURCES,
+            version=wall_ms(),
+            scope=Scope(source=source),
+            trace=Trace(traceparent=new_traceparent()),
+        )
+        return await self._send(event, f"all of {source or tenant}")
+
     async def progress(
         self, published: Iterable[Published], timeout_s: float = 600.0
     ) -> AsyncGenerator[Progress, None]:
@@ -224,7 +239,7 @@ class Client:
     def _run(self, asked: QueryAsked, timeout_s: float) -> AsyncGenerator[StreamEvent, None]:
         return self._answers.run(asked.query_id, lambda: self._publisher.publish(asked), timeout_s)
 
-    async def _send(self, event: MediaReceived | DocumentDeleted, name: str) -> Published:
+    async def _send(self, event: MediaEvent, name: str) -> Published:
         published = Published(
             tenant=event.tenant,
             document_id=event.document_id,

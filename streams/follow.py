@@ -49,19 +49,32 @@ class Follower:
         self._digests: dict[Path, str] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until ``stop``. What happens between the first look and the watch is seen by the watch."""
+        """Until ``stop``. What happens between the first look and the watch is seen by the watch.
+
+        A new folder is looked through when it appears and once more afterwards: the system tells of it before the
+        watch reaches into it, and what was written there in between is told by nobody.
+        """
+        unwatched = {self._folder}
         watch = awatch(self._folder, stop_event=stop, step=QUIET_MS, rust_timeout=500, yield_on_timeout=True)
-        first = True
         async for changes in watch:
-            if first:
-                first = False
-                for path in visible_files([self._folder]):
-                    await self._changed(path)
+            for folder in sorted(unwatched):
+                await self._look_through(folder)
+            unwatched.clear()
             for change, name in sorted(changes, key=lambda pair: pair[1]):
                 path = Path(name)
                 if _is_hidden(path.relative_to(self._folder)):
                     continue
-                await (self._removed(path) if change is Change.deleted else self._changed(path))
+                if change is Change.deleted:
+                    await self._removed(path)
+                elif await asyncio.to_thread(path.is_dir):
+                    await self._look_through(path)
+                    unwatched.add(path)
+                else:
+                    await self._changed(path)
+
+    async def _look_through(self, folder: Path) -> None:
+        for path in await asyncio.to_thread(_files_of, folder):
+            await self._changed(path)
 
     async def _changed(self, path: Path) -> None:
         if not await _settled(path):
@@ -88,6 +101,10 @@ class Follower:
             del self._digests[known]
             deleted = await self._client.delete(document_id_of(known), tenant=self._tenant)
             self._on_change("deleted", deleted)
+
+
+def _files_of(folder: Path) -> list[Path]:
+    return list(visible_files([folder])) if folder.is_dir() else []
 
 
 async def _settled(path: Path) -> bool:

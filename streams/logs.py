@@ -4,11 +4,32 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import structlog
 
-NOISY = ("faust", "mode", "aiokafka", "pymilvus", "httpx", "rapidocr", "RapidOCR", "faster_whisper", "PIL")
+from schemas.base import Event
+from schemas.media import DocumentEvent
+from schemas.queries import QueryEvent
+
+IDS_ON_A_LINE = 3
+NOISY = (
+    "faust",
+    "mode",
+    "aiokafka",
+    "pymilvus",
+    "httpx",
+    "rapidocr",
+    "RapidOCR",
+    "faster_whisper",
+    "PIL",
+)
+
+
+def _is_no_service(record: logging.LogRecord) -> bool:
+    """Faust tells each of its services that starts and stops, by the name of whoever made the app."""
+    return record.levelno > logging.INFO or not str(record.msg).startswith("[^")
 
 
 def configure(*, level: str = "info", fmt: str = "auto", **context: Any) -> None:
@@ -38,9 +59,27 @@ def configure(*, level: str = "info", fmt: str = "auto", **context: Any) -> None
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
         )
     )
+    handler.addFilter(_is_no_service)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.ERROR)
     structlog.contextvars.bind_contextvars(**context)
+
+
+def event_ids(events: Iterable[Event]) -> dict[str, str]:
+    """What a log line names: documents, queries and traces, the first few of them."""
+    ids: dict[str, list[str]] = {}
+    for event in events:
+        if isinstance(event, DocumentEvent):
+            ids.setdefault("document_id", []).append(event.document_id)
+        elif isinstance(event, QueryEvent):
+            ids.setdefault("query_id", []).append(event.query_id)
+        ids.setdefault("trace_id", []).append(event.trace.traceparent[3:35])
+    return {name: _few(values) for name, values in ids.items()}
+
+
+def _few(values: list[str]) -> str:
+    rest = len(values) - IDS_ON_A_LINE
+    return " ".join(values[:IDS_ON_A_LINE]) + (f" +{rest}" if rest > 0 else "")

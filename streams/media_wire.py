@@ -22,21 +22,31 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from schemas.base import DEFAULT_TENANT, Trace
-from schemas.media import BlobRef, DocumentDeleted, MediaReceived
+from schemas.base import DEFAULT_TENANT, Event, Trace
+from schemas.media import BlobRef, DocumentDeleted, DocumentsDeleted, MediaReceived, Scope
 from streams.record import Record
 from workers.errors import InvalidEvent
 
+MediaEvent = MediaReceived | DocumentDeleted | DocumentsDeleted
+"""What travels as headers, with the media itself, or nothing, as the value."""
+
+ALL_SOURCES = "*"
+"""The document id in a deletion of all that a tenant has."""
+
 UNKNOWN_TYPE = "application/octet-stream"
 _HINT = "docs/events.md shows the headers of media"
+_ATTRIBUTES = frozenset(
+    {"id", "source", "type", "specversion", "subject", "time", "datacontenttype", "dataschema", "traceparent"}
+    | {"tenant", "documentid", "documentversion", "mediasource", "sourceuri", "dataref", "datahash", "datasize"}
+)
 
 
-def content_type(event: MediaReceived | DocumentDeleted) -> str:
+def content_type(event: MediaEvent) -> str:
     """What goes into the ``content-type`` header; empty where it is to be sniffed."""
     return event.content_type if isinstance(event, MediaReceived) else ""
 
 
-def event_time(event: MediaReceived | DocumentDeleted) -> datetime:
+def event_time(event: MediaEvent) -> datetime:
     """The CloudEvents ``time``."""
     moment = event.event_time_ms if isinstance(event, MediaReceived) else event.version
     try:
@@ -45,7 +55,7 @@ def event_time(event: MediaReceived | DocumentDeleted) -> datetime:
         return datetime.now(UTC)  # a version that is no time
 
 
-def to_attributes(event: MediaReceived | DocumentDeleted) -> dict[str, Any]:
+def to_attributes(event: MediaEvent) -> dict[str, Any]:
     """The extension attributes of ``event``."""
     attributes: dict[str, Any] = {
         "tenant": event.tenant,
@@ -62,14 +72,17 @@ def to_attributes(event: MediaReceived | DocumentDeleted) -> dict[str, Any]:
                 "datahash": event.blob.sha256,
                 "datasize": str(event.blob.size),
             }
-    return attributes
+    elif isinstance(event, DocumentsDeleted) and event.scope.source:
+        attributes["mediasource"] = event.scope.source
+    return attributes | {name: str(value) for name, value in (event.model_extra or {}).items()}
 
 
-def from_attributes(
-    kind: type[MediaReceived] | type[DocumentDeleted], attributes: Mapping[str, Any], value: bytes, record: Record
-) -> MediaReceived | DocumentDeleted:
+def from_attributes(kind: type[MediaEvent], attributes: Mapping[str, Any], value: bytes, record: Record) -> MediaEvent:
     """A document from CloudEvents attributes. Raises ``InvalidEvent``."""
+    source = str(attributes.get("mediasource") or "")
     named = attributes.get("documentid") or attributes.get("subject") or ""
+    if kind is DocumentsDeleted:
+        named = source or ALL_SOURCES
     tenant, document_id = _identity(str(attributes.get("tenant") or ""), str(named), record)
     moment = attributes.get("time")
     time_ms = int(moment.timestamp() * 1000) if isinstance(moment, datetime) else record.timestamp_ms
@@ -82,16 +95,24 @@ def from_attributes(
     if kind is MediaReceived:
         declared = str(attributes.get("datacontenttype") or "")
         fields |= {
-            "source": str(attributes.get("mediasource") or "unknown"),
+            "source": source or "unknown",
             "source_uri": str(attributes.get("sourceuri") or ""),
             "content_type": "" if declared == UNKNOWN_TYPE else declared,
             "event_time_ms": time_ms,
             **_content(attributes, value),
         }
-    return _checked(kind, fields)
+    elif kind is DocumentsDeleted:
+        fields["scope"] = Scope(source=source)
+    return _checked(kind, _of_a_later_version(kind, attributes) | fields)
 
 
-def from_plain(record: Record, headers: Mapping[str, str]) -> MediaReceived | DocumentDeleted:
+def _of_a_later_version(kind: type[Event], attributes: Mapping[str, Any]) -> dict[str, str]:
+    """Extension attributes that nothing here knows: they are kept and passed on."""
+    known = _ATTRIBUTES | kind.model_fields.keys()
+    return {name: str(value) for name, value in attributes.items() if name not in known}
+
+
+def from_plain(record: Record, headers: Mapping[str, str]) -> MediaEvent:
     """A document from a record that is no CloudEvent. Raises ``InvalidEvent``."""
     tenant, document_id = _identity(headers.get("tenant", ""), "", record)
     declared = headers.get("content-type", "")
@@ -155,9 +176,7 @@ def _number(attributes: Mapping[str, Any], name: str, default: int) -> int:
     return number
 
 
-def _checked(
-    kind: type[MediaReceived] | type[DocumentDeleted], fields: dict[str, Any]
-) -> MediaReceived | DocumentDeleted:
+def _checked(kind: type[MediaEvent], fields: dict[str, Any]) -> MediaEvent:
     try:
         return kind(**fields)
     except ValidationError as error:

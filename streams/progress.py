@@ -116,7 +116,7 @@ class ProgressBoard:
             _note(published.trace_id, published._track, _Noted(Step.STORED))
 
     def wants(self, record: Record) -> bool:
-        return any(name == TRACEPARENT and _trace_id(value) in self._tracks for name, value in record.headers)
+        return any(name == TRACEPARENT and _trace_id(value or b"") in self._tracks for name, value in record.headers)
 
     def take(self, event: Event) -> None:
         track = self._tracks.get(event.trace.trace_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import structlog
@@ -35,29 +35,39 @@ log = structlog.get_logger()
 class Delivery:
     """A record on its way. Awaiting it gives its place in the topic, once it is durable."""
 
-    def __init__(self, future: asyncio.Future[RecordMetadata], record: Record) -> None:
+    def __init__(
+        self, future: asyncio.Future[RecordMetadata], record: Record, on_failure: Callable[[], None] = lambda: None
+    ) -> None:
         self._future = future
         self._record = record
+        self._on_failure = on_failure
 
     def __await__(self) -> Generator[Any, None, RecordMetadata]:
         try:
             return (yield from self._future.__await__())
         except KafkaError as error:
+            self._on_failure()
             raise _sorted(error, self._record) from error
 
 
 class Publisher:
-    """A producer that waits for all in-sync replicas and, where the broker can, never writes a record twice."""
+    """A producer that waits for all in-sync replicas and, where the broker can, never writes a record twice.
+
+    An idempotent producer numbers its records: after one that failed, the broker refuses those that follow. So the next
+    ``send`` after a failure begins with a new producer, once the old one has got rid of what it can still deliver.
+    """
 
     def __init__(self, bootstrap: str) -> None:
         self._bootstrap = bootstrap
         self._producer: AIOKafkaProducer | None = None
+        self._has_failed = False
+        self._renewing = asyncio.Lock()
 
     async def start(self) -> None:
         """Connect. Raises ``TransientError`` where no broker answers."""
         try:
             self._producer = await self._connect(idempotent=await _is_idempotent(self._bootstrap))
-        except KafkaConnectionError as error:
+        except KafkaError as error:
             raise TransientError(
                 f"no Kafka answers at {self._bootstrap}", hint="is `sensorium up` running? or set SENSORIUM_KAFKA"
             ) from error
@@ -75,16 +85,41 @@ class Publisher:
         """
         return await self.send_record(encode(event))
 
+    async def send_again(self, record: Record) -> Delivery:
+        """Like ``send_record``, to the record's own partition and with its own time."""
+        return await self._send(record, partition=record.partition, timestamp_ms=record.timestamp_ms or None)
+
     async def send_record(self, record: Record) -> Delivery:
-        """Like ``send``, for a record that is encoded already."""
-        assert self._producer, "publisher is not started"
+        """Like ``send``, for a record that is encoded already; its key says to which partition."""
+        return await self._send(record)
+
+    async def _send(self, record: Record, **place: int | None) -> Delivery:
+        if self._has_failed:
+            await self._renew()
+        producer = self._producer
+        assert producer, "publisher is not started"
+
+        def on_failure() -> None:
+            self._has_failed |= producer is self._producer  # not where there is a new one already
+
         try:
-            future = await self._producer.send(
-                record.topic, value=record.value, key=record.key, headers=list(record.headers)
+            future = await producer.send(
+                record.topic, value=record.value, key=record.key, headers=list(record.headers), **place
             )
-        except KafkaError as error:
+        except MessageSizeTooLargeError as error:  # told before it has a number
             raise _sorted(error, record) from error
-        return Delivery(future, record)
+        except KafkaError as error:
+            on_failure()
+            raise _sorted(error, record) from error
+        return Delivery(future, record, on_failure)
+
+    async def _renew(self) -> None:
+        """A new producer in the place of one that failed. Raises ``TransientError`` where no broker answers."""
+        async with self._renewing:
+            if self._has_failed:
+                await self.stop()
+                await self.start()
+                self._has_failed = False
 
     async def publish(self, event: Event) -> RecordMetadata:
         """Send ``event`` and wait until it is durable. Raises ``TransientError`` where the broker is away."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-Headers = tuple[tuple[str, bytes], ...]
+Headers = tuple[tuple[str, bytes | None], ...]
+"""As they came: a name may stand twice, a value may be null."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,5 @@ class Record:
     @property
     def size(self) -> int:
         """Bytes of key, value and headers."""
-        return (
-            len(self.value or b"") + len(self.key or b"") + sum(len(name) + len(value) for name, value in self.headers)
-        )
+        headers = sum(len(name) + len(value or b"") for name, value in self.headers)
+        return len(self.value or b"") + len(self.key or b"") + headers

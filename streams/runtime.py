@@ -2,6 +2,7 @@
 
 ``addresses.json`` is what ``up`` says, ``worker-<pid>.json`` what a worker process says of itself, and ``lock`` is held
 as long as ``up`` or one of its children lives, so that a file which a crash left behind is never believed.
+``stopped-<stage>.json`` is there for a stage that stopped itself because it refused too much.
 
 Addresses that the settings name win over those that ``up`` wrote. Raises ``NotRunning`` where neither is there.
 """
@@ -13,7 +14,7 @@ import fcntl
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -60,6 +61,18 @@ class WorkerState(BaseModel):
     stages: tuple[str, ...]
     state: Literal["starting", "ready", "stopping"]
     since_ms: int
+    waits_for: dict[str, str] = Field({}, description="by stage: the part that is away, and why")
+
+
+class StoppedStage(BaseModel):
+    """A stage that stopped itself because it refused too much. It stays so until somebody has looked."""
+
+    model_config = ConfigDict(frozen=True)
+
+    stage: str
+    reason: str
+    hint: str
+    at_ms: int
 
 
 def run_dir(data_dir: Path) -> Path:
@@ -220,6 +233,26 @@ def workers(data_dir: Path) -> Iterator[WorkerState]:
             continue
         if is_alive(state.pid):
             yield state
+
+
+def write_stopped(data_dir: Path, stopped: StoppedStage) -> None:
+    """Say that a stage has stopped itself."""
+    write_atomically(run_dir(data_dir) / f"stopped-{stopped.stage}.json", stopped.model_dump_json(indent=2))
+
+
+def stopped_stages(data_dir: Path) -> list[StoppedStage]:
+    """The stages that have stopped themselves."""
+    found = []
+    for path in sorted((data_dir / "run").glob("stopped-*.json")):
+        with suppress(FileNotFoundError, ValueError):
+            found.append(StoppedStage.model_validate_json(path.read_text()))
+    return found
+
+
+def forget_stopped(data_dir: Path, stage: str = "*") -> None:
+    """Somebody has looked: the stage, or each, may start again."""
+    for path in (data_dir / "run").glob(f"stopped-{stage}.json"):
+        path.unlink(missing_ok=True)
 
 
 def is_alive(pid: int) -> bool:

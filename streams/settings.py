@@ -46,8 +46,12 @@ class Settings(BaseSettings):
     session_timeout_s: float = Field(6.0, ge=6.0, description="a worker silent for so long loses its partitions")
     batch_size: int = Field(32, ge=1, description="events in a micro-batch, at most")
     batch_wait_ms: int = Field(25, ge=0, description="how long a micro-batch waits for more")
-    retries: int = Field(
-        8, ge=1, description="attempts at an event that a transient error stops, before the process ends"
+    attempts: int = Field(3, ge=1, description="attempts at an event at which its stage fails, before it is refused")
+    deaths: int = Field(
+        5, ge=1, description="worker processes that may die while they work on one event alone, before it is refused"
+    )
+    dead_letter_cap: int = Field(
+        300, ge=0, description="a stage that refuses more within a minute, and more than it takes, stops; 0: no cap"
     )
     inline_limit: int = Field(1024 * 1024, ge=0, description="media above it are claim-checked, bytes")
     drain_timeout_s: float = Field(20.0, gt=0, description="how long SIGTERM waits for the work in flight")
@@ -59,6 +63,7 @@ class Settings(BaseSettings):
     limits: Limits = Limits()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "pretty"] = "auto"
+    faults: str = Field("", description="for tests: where workers kill themselves, see streams/faultpoints.py")
     metrics_port: int = Field(0, ge=0, description="Prometheus metrics of a worker on loopback; 0: none")
 
     @classmethod

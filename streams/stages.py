@@ -98,7 +98,8 @@ class StageSpec:
     """One stage. Ingestion is ``is_ingestion``: it gives way to queries for the cores.
 
     A batch is acknowledged as a whole, so that ``most`` bounds what a crash repeats. Only a stage that works on many
-    events at once, ``is_batching``, waits for more of them; every other one takes what is there.
+    events at once, ``is_batching``, waits for more of them; every other one takes what is there. One whose events may
+    take minutes has two ``lanes``, so that one tenant's long video holds up no other tenant.
     """
 
     name: str
@@ -107,6 +108,7 @@ class StageSpec:
     most: int = 8
     is_ingestion: bool = False
     is_batching: bool = False
+    lanes: int = 1
 
 
 def _extract(resources: Resources) -> Stage:
@@ -156,7 +158,7 @@ def _generate(resources: Resources) -> Stage:
 STAGES: dict[str, StageSpec] = {
     spec.name: spec
     for spec in (
-        StageSpec("extract", MEDIA_RECEIVED, _extract, is_ingestion=True),
+        StageSpec("extract", MEDIA_RECEIVED, _extract, is_ingestion=True, lanes=2),
         StageSpec("embed", CHUNKS_EXTRACTED, _embed, most=1024, is_ingestion=True, is_batching=True),
         StageSpec("index", CHUNKS_EMBEDDED, _index, most=1024, is_ingestion=True, is_batching=True),
         StageSpec("retrieve", QUERIES_ASKED, _retrieve),

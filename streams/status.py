@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from schemas.chunks import ChunksIndexed
 from streams import runtime
 from streams.admin import stage_lag, topic_sizes
-from streams.runtime import Addresses, WorkerState
+from streams.runtime import Addresses, StoppedStage, WorkerState
 from streams.settings import Settings
 from streams.shell import wall_ms
 from streams.tail import open_consumer, read_to_end
@@ -37,6 +37,7 @@ class Status(BaseModel):
 
     addresses: Addresses
     workers: tuple[WorkerState, ...]
+    stopped: tuple[StoppedStage, ...] = ()
     topics: dict[str, int]
     lag: dict[str, int]
     rows: int
@@ -49,6 +50,7 @@ async def read_status(settings: Settings) -> Status:
     return Status(
         addresses=addresses,
         workers=tuple(runtime.workers(settings.data_dir)),
+        stopped=tuple(runtime.stopped_stages(settings.data_dir)),
         topics=await topic_sizes(addresses.kafka),
         lag=await stage_lag(addresses.kafka),
         rows=await _rows(settings, addresses),
@@ -62,7 +64,7 @@ async def _rows(settings: Settings, addresses: Addresses) -> int:
     store = Resources(settings, addresses).store
     await store.start()
     try:
-        return await store.count()
+        return await store.count_all()
     finally:
         await store.stop()
 

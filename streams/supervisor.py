@@ -1,8 +1,9 @@
 """``sensorium up``: broker, store and all workers on this machine, in the foreground.
 
 Worker processes start at the same time as the broker and the store, for their imports take longer; they are told the
-ports beforehand. What ends by itself starts again with backoff; what keeps ending ends everything, loudly. SIGTERM or
-SIGINT ends the workers first, which drain and commit, then the store, then the broker; a second one kills them.
+ports beforehand. What ends by itself starts again with backoff; what cannot start ends everything, loudly; a stage
+that stopped itself because it refused too much stays stopped, while the others go on. SIGTERM or SIGINT ends the
+workers first, which drain and commit, then the store, then the broker; a second one kills them.
 
 A broker or a store that the settings name is used, and none is started.
 """
@@ -29,7 +30,7 @@ from streams.child import Child, free_ports
 from streams.environment import worker_environment
 from streams.kafka_java import start_kafka
 from streams.milvus_server import start_milvus
-from streams.restarts import DEFAULT_POLICY, RestartPolicy, keep_alive
+from streams.restarts import DEFAULT_POLICY, STOPPED, RestartPolicy, keep_alive
 from streams.runtime import Addresses
 from streams.settings import Settings
 from streams.stages import STAGES
@@ -51,7 +52,8 @@ POLL_S = 0.1
 
 class OnEvent(Protocol):
     """Told what happens: ``broker.started``, ``store.started``, ``stage.ready``, ``up.ready`` (all with ``seconds``),
-    ``up.not_ready``, ``process.ended``, ``broker.topics_lost``, ``up.stopping``, ``up.stopped``."""
+    ``up.not_ready``, ``process.ended``, ``stage.stopped`` (it refuses too much), ``broker.topics_lost``,
+    ``up.stopping``, ``up.stopped``."""
 
     def __call__(self, event: str, /, **facts: object) -> None:
         """``event`` has happened."""
@@ -60,7 +62,8 @@ class OnEvent(Protocol):
 def log_event(event: str, /, **facts: object) -> None:
     """Into the log; trouble as warnings."""
     is_trouble = event in ("process.ended", "broker.topics_lost", "up.not_ready")
-    (log.warning if is_trouble else log.info)(event, **facts)
+    tell = log.error if event == "stage.stopped" else log.warning if is_trouble else log.info
+    tell(event, **facts)
 
 
 def worker_command(group: Group) -> list[str]:
@@ -91,6 +94,7 @@ class Supervisor:
         self._children: dict[str, Child] = {}
         self._addresses = Addresses(kafka="", milvus="", blobs="")
         self._have_topics = False
+        self._were_ready: set[int] = set()
         self._lock = -1
         self._started = 0.0
 
@@ -121,6 +125,7 @@ class Supervisor:
 
     def _choose_addresses(self) -> None:
         runtime.forget_workers(self._data_dir)  # of an earlier run: the lock is ours
+        runtime.forget_stopped(self._data_dir)  # who starts it again has looked
         kafka_port, milvus_port = free_ports(2)
         self._addresses = Addresses(
             kafka=self._settings.kafka or f"127.0.0.1:{kafka_port}",
@@ -157,8 +162,18 @@ class Supervisor:
             self._say(ready=self._is_ready())
             facts = {"last_words": child.last_words()} if code else {}
             self._on_event("process.ended", name=child.name, code=code, log=str(child.log), **facts)
+            if code == STOPPED:
+                self._tell_stopped(child)
 
-        await keep_alive(start, self._policy, on_start=on_start, on_end=on_end)
+        def was_ready(child: Child) -> bool:
+            return child.pid in self._were_ready
+
+        await keep_alive(start, self._policy, on_start=on_start, on_end=on_end, was_ready=was_ready)
+
+    def _tell_stopped(self, child: Child) -> None:
+        for stopped in runtime.stopped_stages(self._data_dir):
+            if stopped.stage in child.name:
+                self._on_event("stage.stopped", stage=stopped.stage, reason=stopped.reason, hint=stopped.hint)
 
     async def _start_worker(self, name: str, number: int) -> Child:
         if last := self._children.get(name):
@@ -183,9 +198,8 @@ class Supervisor:
         self._children[BROKER] = child
         self._on_event("broker.started", kafka=self._addresses.kafka, broker=self._broker, seconds=self._seconds())
         await self._make_topics()
-        if not is_first:
-            if self._broker == "tansu":
-                self._on_event("broker.topics_lost", hint="publish again what was not searchable yet")
+        if not is_first and self._broker == "tansu":
+            self._on_event("broker.topics_lost", hint="publish again what was not searchable yet")
             await self._stop_workers()  # they start again, with consumers that know nothing of the old broker
         self._have_topics = True
         return child
@@ -230,8 +244,9 @@ class Supervisor:
             await asyncio.sleep(POLL_S)
 
     def _ready_stages(self) -> set[str]:
-        states = runtime.workers(self._data_dir)
-        return {stage for worker in states if worker.state == "ready" for stage in worker.stages}
+        ready = [worker for worker in runtime.workers(self._data_dir) if worker.state == "ready"]
+        self._were_ready.update(worker.pid for worker in ready)
+        return {stage for worker in ready for stage in worker.stages}
 
     def _is_ready(self) -> bool:
         has_servers = all(child.returncode is None for name in (BROKER, STORE) if (child := self._children.get(name)))

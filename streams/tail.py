@@ -36,7 +36,7 @@ def to_record(message: ConsumerRecord[bytes, bytes]) -> Record:
         offset=message.offset,
         key=message.key,
         value=message.value,
-        headers=tuple((name, value or b"") for name, value in message.headers),
+        headers=tuple(message.headers),
         timestamp_ms=message.timestamp,
     )
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from schemas.answers import AnswerFailed, AnswerFinished, AnswerStarted, EvidenceFound, HitsRanked, TokenGenerated
 from schemas.base import Event
 from schemas.chunks import ChunksEmbedded, ChunksExtracted, ChunksIndexed
-from schemas.letters import DeadLetter
-from schemas.media import DocumentDeleted, MediaReceived
+from schemas.letters import DeadLetter, LetterReplayed
+from schemas.media import DocumentDeleted, DocumentsDeleted, MediaReceived
 from schemas.queries import QueryAsked, QueryRefined, QueryReranked, QueryRetrieved
 
 DAY_MS = 24 * 3600 * 1000
@@ -26,7 +26,7 @@ class Topic:
     config: dict[str, str] = field(default_factory=dict)
 
 
-MEDIA_RECEIVED = Topic("media.received.v1", (MediaReceived, DocumentDeleted), retention_ms=-1)
+MEDIA_RECEIVED = Topic("media.received.v1", (MediaReceived, DocumentDeleted, DocumentsDeleted), retention_ms=-1)
 CHUNKS_EXTRACTED = Topic("chunks.extracted.v1", (ChunksExtracted,))
 CHUNKS_EMBEDDED = Topic("chunks.embedded.v1", (ChunksEmbedded,))
 CHUNKS_INDEXED = Topic("chunks.indexed.v1", (ChunksIndexed,))
@@ -39,7 +39,11 @@ ANSWERS_STREAMED = Topic(
     (AnswerStarted, EvidenceFound, TokenGenerated, AnswerFinished, AnswerFailed, HitsRanked),
 )
 DEAD_LETTERS = Topic(
-    "dead-letters.v1", (DeadLetter,), partitions=1, retention_ms=30 * DAY_MS, max_message_bytes=16 * 1024 * 1024
+    "dead-letters.v1",
+    (DeadLetter, LetterReplayed),
+    partitions=1,
+    retention_ms=30 * DAY_MS,
+    max_message_bytes=16 * 1024 * 1024,
 )
 
 TOPICS: tuple[Topic, ...] = (

@@ -21,8 +21,8 @@ from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 from pydantic import ValidationError
 
+from schemas.answers import AnswerEvent
 from schemas.base import Event, Trace
-from schemas.media import DocumentDeleted, MediaReceived
 from streams import media_wire
 from streams.record import Record
 from streams.topics import EVENT_OF, MEDIA_RECEIVED, TOPIC_OF
@@ -56,7 +56,7 @@ class _Bytes(Format):
 
 def encode(event: Event) -> Record:
     """The record that publishes ``event``, for the topic of its type. Raises ``InvalidEvent`` without a subject."""
-    if isinstance(event, MediaReceived | DocumentDeleted):
+    if isinstance(event, media_wire.MediaEvent):
         extensions, data = media_wire.to_attributes(event), getattr(event, "data", None) or b""
         content_type, moment = media_wire.content_type(event), media_wire.event_time(event)
     else:
@@ -167,7 +167,7 @@ def _from_attributes(attributes: dict[str, Any], value: bytes, record: Record) -
     kind = EVENT_OF.get(str(attributes.get("type")))
     if kind is None:
         raise InvalidEvent(f"no event of the type {attributes.get('type')!r} is known here", hint=_HINT)
-    if kind is MediaReceived or kind is DocumentDeleted:
+    if issubclass(kind, media_wire.MediaEvent):
         return media_wire.from_attributes(kind, attributes, value, record)
     try:
         event = kind.model_validate_json(value)
@@ -205,6 +205,18 @@ def child(trace: Trace, stage: str, at_ms: int) -> Trace:
         _, trace_id, _, flags = trace.traceparent.split("-")
         parent = f"00-{trace_id}-{secrets.token_hex(8)}-{flags}"
     return trace.after(stage, at_ms).model_copy(update={"traceparent": parent})
+
+
+def carried(origin: Event, event: Event) -> Event:
+    """``event`` with the fields of ``origin`` that a later version has added, as far as it has none of that name.
+
+    Answers do not carry them: a stream of tokens would repeat them without end.
+    """
+    if isinstance(event, AnswerEvent) or not origin.model_extra:
+        return event
+    known = type(event).model_fields.keys() | (event.model_extra or {}).keys()
+    unknown = {name: value for name, value in origin.model_extra.items() if name not in known}
+    return event.model_copy(update=unknown) if unknown else event
 
 
 def _first(error: ValidationError) -> str:

@@ -176,6 +176,7 @@ class EmbedStage:
             event_time_ms=event.event_time_ms,
             chunks=items,
             is_deleted=event.is_deleted,
+            scope=event.scope,
             generation=self._models.generation,
         )
 

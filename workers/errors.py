@@ -7,9 +7,10 @@
     │   ├── InvalidMedia    its bytes cannot be read as what they claim to be
     │   ├── LimitExceeded   it is larger than a limit of the settings
     │   └── ForbiddenUri    it points outside the configured roots
-    └── TransientError      a part that we need is away: back off and try the same event again
+    ├── TransientError      a part that we need is away: back off and try the same event again
+    └── StoreMismatch       the store was made by another version: nothing can be done before somebody has looked at it
 
-Anything else is a fault of ours: the process ends and starts again from the last commit.
+Anything else is a fault of ours: the event is tried a few times, alone, and then becomes a dead letter.
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ class LimitExceeded(InvalidEvent):
 
 class ForbiddenUri(InvalidEvent):
     """A claim check that points outside the configured roots."""
+
+
+class StoreMismatch(SensoriumError):
+    """A collection that lacks fields that this version writes."""
 
 
 class TransientError(SensoriumError):

@@ -1,7 +1,8 @@
 """Index: embedded chunks into the vector store, many events in one write.
 
 In: ``ChunksEmbedded``. Out: ``ChunksIndexed``, once the rows are searchable (or gone). A new version of a document
-removes the older ones when its last batch is written; what comes late loses (``workers.store.versions``). Refuses with
+removes the older ones when its last batch is written; what comes late loses (``workers.store.versions``). A deletion of
+a source or of a tenant removes what Kafka had received before it, whichever worker writes it. Refuses with
 ``InvalidEvent`` chunks that no row can hold or that another index generation made; raises ``TransientError`` where the
 store is away.
 """
@@ -9,7 +10,6 @@ store is away.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from schemas.base import Event
@@ -17,15 +17,9 @@ from schemas.chunks import ChunksEmbedded, ChunksIndexed
 from workers.errors import InvalidEvent
 from workers.hits import Clock, wall_clock
 from workers.stage import Output
+from workers.store.plan import Plan, keys, scope_keys
 from workers.store.rows import Row, to_row
-from workers.store.versions import (
-    DocumentState,
-    admits,
-    after_chunks,
-    after_deletion,
-    cleaned,
-    document_key,
-)
+from workers.store.versions import DocumentState
 
 
 class ChunkStore(Protocol):
@@ -53,51 +47,8 @@ class ChunkStore(Protocol):
     async def delete_versions(self, tenant: str, document_id: str, before_version: int) -> None:
         """Remove older versions."""
 
-
-@dataclass(slots=True)
-class _Plan:
-    """What a micro-batch does to the store. ``removals``: by document key, the first version that stays."""
-
-    states: dict[str, DocumentState]
-    changed: set[str] = field(default_factory=set)
-    rows: list[Row] = field(default_factory=list)
-    removals: dict[str, tuple[ChunksEmbedded, int]] = field(default_factory=dict)
-    superseded: set[int] = field(default_factory=set)
-
-    def change(self, key: str, state: DocumentState) -> None:
-        """Let ``state`` be what is known of a document."""
-        if self.states.get(key) != state:
-            self.states[key] = state
-            self.changed.add(key)
-
-    def add(self, origin: int, event: ChunksEmbedded, rows: list[Row]) -> None:
-        """One more event, in order."""
-        key = document_key(event.tenant, event.document_id)
-        before = self.states.get(key)
-        if event.is_deleted:
-            if before is not None and before.version > event.version:
-                self.superseded.add(origin)
-                return
-            self.change(key, after_deletion(before, event.version))
-            if before is not None:  # rows exist only where a state does
-                self.removals[key] = (event, event.version + 1)
-        elif not admits(before, event.version):
-            self.superseded.add(origin)
-        else:
-            state = after_chunks(before, event.version)
-            self.change(key, state)
-            self.rows += rows
-            if event.is_last and state.has_older:
-                self.removals[key] = (event, event.version)
-
-    def cleaned(self) -> dict[str, DocumentState]:
-        """What is known of documents whose older rows are gone, once the removals are done."""
-        states = {key: (self.states[key], event.version) for key, (event, _) in self.removals.items()}
-        return {
-            key: cleaned(state)
-            for key, (state, version) in states.items()
-            if state == DocumentState(version, has_older=True)
-        }
+    async def delete_scope(self, tenant: str, source: str, received_ms: int) -> None:
+        """Remove what Kafka had received by then."""
 
 
 class IndexStage:
@@ -125,8 +76,7 @@ class IndexStage:
                 good[origin] = (embedded, self._rows(embedded))
             except InvalidEvent as error:
                 yield Output(origin, error)
-        keys = [document_key(event.tenant, event.document_id) for event, _ in good.values()]
-        plan = _Plan(await self._store.states(keys))
+        plan = Plan(await self._store.states(sorted({key for event, _ in good.values() for key in keys(event)})))
         for origin, (event, rows) in good.items():
             plan.add(origin, event, rows)
         await self._apply(plan)
@@ -141,14 +91,20 @@ class IndexStage:
                 f"the chunks are of index generation {event.generation!r}; this worker writes {ours!r}",
                 hint="run the embed and index workers with the same profile",
             )
-        return [to_row(item, self._store.dimension) for item in event.chunks]
+        return [to_row(item, self._store.dimension, event.trace.received_ms) for item in event.chunks]
 
-    async def _apply(self, plan: _Plan) -> None:
+    async def _apply(self, plan: Plan) -> None:
         """States before the rows that they announce: after a crash in between the events come again and do the rest."""
         await self._store.remember({key: plan.states[key] for key in sorted(plan.changed)})
         await self._store.write(plan.rows)
         for event, first_to_stay in plan.removals.values():
             await self._store.delete_versions(event.tenant, event.document_id, first_to_stay)
+        scopes = plan.scopes
+        if plan.rows:  # another worker may have deleted their source meanwhile, and have found nothing yet
+            written = sorted({key for event in plan.written for key in scope_keys(event)})
+            scopes = scopes | plan.covered_since(await self._store.states(written))
+        for scope in scopes:
+            await self._store.delete_scope(scope.tenant, scope.source, scope.received_ms)
         await self._store.remember(plan.cleaned())
 
 
@@ -163,6 +119,7 @@ def _indexed(event: ChunksEmbedded, superseded: bool, searchable_ms: int) -> Chu
         event_time_ms=event.event_time_ms,
         chunk_ids=() if superseded else tuple(item.chunk.chunk_id for item in event.chunks),
         is_deleted=event.is_deleted,
+        scope=event.scope,
         superseded=superseded,
         searchable_ms=searchable_ms,
     )

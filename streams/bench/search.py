@@ -135,6 +135,6 @@ async def _searches(uri: str, rows: int, seconds: float) -> tuple[list[float], f
         await asyncio.sleep(PAUSE_S)
     enough.set()
     await writer
-    written = (await store.count() - rows) / seconds
+    written = (await store.count_all() - rows) / seconds
     await store.stop()
     return took_ms, written

@@ -203,20 +203,35 @@ def feed(
 
 
 def delete(
-    document_ids: Annotated[list[str], typer.Argument(help="Document ids, or the paths that were published.")],
+    document_ids: Annotated[
+        list[str] | None, typer.Argument(help="Document ids, or the paths that were published.")
+    ] = None,
+    source: Annotated[str, typer.Option(help="All documents of this source.")] = "",
+    everything: Annotated[bool, typer.Option("--everything", help="All documents of the tenant.")] = False,
     tenant: Tenant = "default",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before many documents are deleted.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until they are gone.")] = False,
 ) -> int:
-    """Delete documents with all their versions."""
+    """Delete documents with all their versions: by id, by source, or all that a tenant has.
+
+    By source and by tenant it deletes whatever has been published by now, what is still on its way as well.
+    """
     from streams.client import Client, document_id_of
 
-    named = [document_id_of(name) if Path(name).exists() else name for name in document_ids]
+    if [bool(document_ids), bool(source), everything].count(True) != 1:
+        raise typer.BadParameter("name documents, or a --source, or --everything")
+    named = [document_id_of(name) if Path(name).exists() else name for name in document_ids or ()]
+    what = f"{len(named)} documents" if named else f"all documents of {f'source {source}' if source else tenant}"
+    if not named and not yes:
+        typer.confirm(f"Delete {what}?", abort=True)
 
     async def run() -> int:
         async with Client(settings()) as client:
             deleted = [await client.delete(document_id, tenant=tenant) for document_id in named]
+            if not named:
+                deleted.append(await client.delete_all(source, tenant=tenant))
             refused = await client.searchable(deleted) if wait else []
-        output.print(f"{len(deleted)} documents {'are' if wait else 'will be'} deleted")
+        output.print(f"{what} {'are' if wait else 'will be'} deleted")
         return ExitCode.FAILED if refused else 0
 
     return asyncio.run(run())

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from streams.cli.common import output, print_json, settings
@@ -80,13 +81,23 @@ def _print(found: Status) -> None:
     stages = Table("stage", "lag", "workers", box=None, pad_edge=False, header_style="dim")
     for name, lag in found.lag.items():
         states = [f"{worker.pid} {worker.state}" for worker in found.workers if name in worker.stages]
-        stages.add_row(name, str(lag), ", ".join(states) or "none on this machine")
+        is_stopped = any(stopped.stage == name for stopped in found.stopped)
+        stages.add_row(name, str(lag), ", ".join(states) or ("stopped" if is_stopped else "none on this machine"))
     output.print(stages)
+    _print_trouble(found)
     topics = Table("topic", "records", box=None, pad_edge=False, header_style="dim")
     for name, size in found.topics.items():
         topics.add_row(name, str(size))
     output.print()
     output.print(topics)
+
+
+def _print_trouble(found: Status) -> None:
+    for worker in found.workers:
+        for stage, reason in worker.waits_for.items():
+            output.print(f"[yellow]{stage} waits:[/] {escape(reason)}")
+    for stopped in found.stopped:
+        output.print(f"[bold red]{stopped.stage} has stopped:[/] {escape(stopped.reason)}\n{escape(stopped.hint)}")
 
 
 def demo() -> int:

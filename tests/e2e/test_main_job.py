@@ -9,9 +9,12 @@ import pytest
 
 from schemas.answers import AnswerFinished, AnswerStarted, EvidenceFound, TokenGenerated
 from schemas.queries import QueryStage
+from streams import runtime
 from streams.client import AskOptions, Client
 from streams.demo import DOCUMENTS, QUESTIONS, SAMPLES, Question
 from streams.progress import Published, Step
+from streams.settings import Settings
+from tests.e2e import plain_consumer
 from tests.e2e.system import separate_stages
 
 pytestmark = [pytest.mark.e2e, pytest.mark.models, pytest.mark.timeout(600)]
@@ -31,6 +34,22 @@ async def test_media_is_published_found_and_deleted(
             await assert_stages_agree(client)
             await assert_newer_version_replaces(client)
             await assert_deleted(client, published)
+            await assert_strangers_can_read_it(client, settings)
+
+
+async def assert_strangers_can_read_it(client: Client, settings: Settings) -> None:
+    """Every event agrees with the contract, and a consumer that knows nothing else rebuilds the same answers."""
+    found = runtime.running(settings.data_dir)
+    assert found is not None
+    counts = await plain_consumer.check_all(found.kafka)
+    assert {"MediaReceived", "DocumentDeleted", "ChunksEmbedded", "QueryRefined", "TokenGenerated"} <= counts.keys()
+    answers = await plain_consumer.rebuilt(found.kafka)
+    assert len(answers) == counts["AnswerFinished"] >= len(QUESTIONS)
+    for query_id, answer in answers.items():
+        finished = [event async for event in client.follow(query_id)][-1]
+        assert isinstance(finished, AnswerFinished)
+        assert answer.answer == finished.answer
+        assert [citation["number"] for citation in answer.citations] == [item.number for item in finished.citations]
 
 
 async def publish(client: Client) -> list[Published]:
@@ -82,4 +101,7 @@ async def assert_deleted(client: Client, published: list[Published]) -> None:
     assert not await client.searchable([deleted], timeout_s=60)
     hits = await client.search("a photo of a cat", AskOptions(limit=20))
     assert "cat.jpg" not in [hit.document_id for hit in hits]
+    everything = await client.delete_all("samples")
+    assert not await client.searchable([everything], timeout_s=60)
     assert len(published) == len(DOCUMENTS)
+    assert not await client.search("a photo of a cat", AskOptions(sources=("samples",)))

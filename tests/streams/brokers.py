@@ -21,18 +21,26 @@ async def publish(publisher: Publisher, *documents: str) -> None:
         await delivery
 
 
-async def read(bootstrap: str, topic: Topic, count: int) -> list[Event]:
+async def read(bootstrap: str, topic: Topic, count: int, within_s: float = 20) -> list[Event]:
     """The first ``count`` events of a topic."""
     consumer = AIOKafkaConsumer(
         topic.name, bootstrap_servers=bootstrap, auto_offset_reset="earliest", fetch_max_wait_ms=50
     )
     await consumer.start()
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(within_s):
             records = [await consumer.getone() for _ in range(count)]
     finally:
         await consumer.stop()
     return [decode(Record(topic.name, item.value, item.key, tuple(item.headers))) for item in records]
+
+
+async def until_read(bootstrap: str, topic: Topic, documents: set[str]) -> None:
+    """Read a topic until all of ``documents`` were there; some may be there twice. Raises ``TimeoutError``."""
+    count = len(documents)
+    async with asyncio.timeout(30):
+        while documents - {event.subject for event in await read(bootstrap, topic, count)}:
+            count += 1
 
 
 async def committed(bootstrap: str, stage: str) -> int:

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from streams.admin import ensure_topics
+from streams.child import Child
 from streams.publisher import Publisher
 from tests.conftest import STARTS
+from tests.streams.processes import Start, child_command, environment, state, until
 
 
 @pytest.fixture
@@ -32,3 +34,22 @@ async def publisher(bootstrap: str) -> AsyncIterator[Publisher]:
     await publisher.start()
     yield publisher
     await publisher.stop()
+
+
+@pytest.fixture
+async def start(tmp_path: Path, bootstrap: str) -> AsyncIterator[Start]:
+    """Starts worker processes and waits until they are ready; ends those that a failed test leaves behind."""
+    children: list[Child] = []
+
+    async def start(*stages: str, until_state: str = "ready", **env: str) -> Child:
+        log = tmp_path / f"worker-{len(children)}.log"
+        child = Child.start(
+            "a worker", child_command(*stages), log=log, env={**environment(tmp_path, bootstrap), **env}
+        )
+        children.append(child)
+        await until(lambda: state(tmp_path, child.pid) == until_state)
+        return child
+
+    yield start
+    for child in children:
+        await child.stop()

@@ -1,7 +1,8 @@
 """A worker process without models: it says that it is ready, and ends on SIGTERM.
 
 ``python idle_worker.py MODE STAGE…``; modes: ``ready``; ``stubborn`` ignores SIGTERM; ``crash`` ends at once with 7;
-``once`` crashes the first time only, which a file in the data folder remembers.
+``once`` crashes the first time only, which a file in the data folder remembers; ``refuses`` stops itself if it is
+``extract``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-from streams.runtime import WorkerState, write_worker
+from streams.restarts import STOPPED
+from streams.runtime import StoppedStage, WorkerState, write_stopped, write_worker
 
 
 def main(mode: str, *stages: str) -> None:
@@ -22,6 +24,9 @@ def main(mode: str, *stages: str) -> None:
         has_crashed.touch()
         print("no luck", flush=True)
         sys.exit(7)
+    if mode == "refuses" and "extract" in stages:
+        write_stopped(data_dir, StoppedStage(stage="extract", reason="too much", hint="look", at_ms=1))
+        sys.exit(STOPPED)
     told = {name: value for name, value in os.environ.items() if name.startswith(("SENSORIUM_", "OMP_"))}
     (data_dir / f"{os.getpid()}.told").write_text(repr(told))
     signal.signal(signal.SIGTERM, signal.SIG_IGN if mode == "stubborn" else lambda *_: sys.exit(0))

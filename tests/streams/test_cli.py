@@ -18,6 +18,7 @@ from schemas.answers import Hit
 from schemas.media import Modality
 from streams.cli.common import moment
 from streams.cli.render import clock, harmless, hit_table, place
+from streams.runtime import StoppedStage, stopped_stages, write_stopped
 
 NOW_MS = 1_800_000_000_000
 
@@ -59,6 +60,9 @@ def test_the_command_line_imports_nothing_heavy() -> None:
         ("worker", "--stage", "nonsense"),
         ("up", "--broker", "rabbit"),
         ("publish", "no-such-file.txt"),
+        ("delete",),
+        ("delete", "some.txt", "--source", "desk"),
+        ("delete", "--source", "desk", "--everything"),
         ("no-such-command",),
     ],
 )
@@ -151,3 +155,18 @@ def test_places_are_readable() -> None:
     assert place(hit) == "page 3, box 0.10 0.20 0.30 0.40"
     assert clock(83_500) == "1:23.5"
     assert json.loads(hit.model_dump_json())["box"] == [0.1, 0.2, 0.3, 0.4]
+
+
+def test_dead_letters_are_filtered_replayed_and_a_stopped_stage_may_go_on(tmp_path: Path) -> None:
+    shown = sensorium("dead-letters", "replay", "--help").stdout
+    for option in ("--stage", "--error", "--tenant", "--document", "--since", "--all", "--dry-run"):
+        assert option in shown
+    done = sensorium("--data-dir", str(tmp_path), "dead-letters", "resume", "--stage", "embed")
+    assert (done.returncode, "has not stopped" in done.stderr) == (1, True)
+    write_stopped(tmp_path, StoppedStage(stage="embed", reason="too much", hint="look", at_ms=1))
+    done = sensorium("--data-dir", str(tmp_path), "dead-letters", "resume", "--stage", "embed")
+    assert (done.returncode, "embed may start again" in done.stdout) == (0, True)
+    assert stopped_stages(tmp_path) == []
+    done = sensorium("--data-dir", str(tmp_path), "dead-letters", "list", "--since", "5m")
+    assert done.returncode == 3
+    assert "nothing runs" in done.stderr

@@ -46,6 +46,11 @@ async def test_a_folder_is_followed(tmp_path: Path) -> None:
     await until(lambda: ("publish", "later.txt", b"first") in client.told)
     later.write_text("second")
     await until(lambda: ("publish", "later.txt", b"second") in client.told)
+    elsewhere = tmp_path.parent / f"{tmp_path.name}-elsewhere" / "moved"
+    (elsewhere / "deep").mkdir(parents=True)
+    (elsewhere / "deep" / "whole.txt").write_text("whole")
+    elsewhere.rename(tmp_path / "moved")
+    await until(lambda: ("publish", "whole.txt", b"whole") in client.told)
     (tmp_path / "there.txt").touch()
     (tmp_path / "there.txt").unlink()
     await until(lambda: ("delete", document_id_of(tmp_path / "there.txt"), b"") in client.told)

@@ -161,6 +161,29 @@ async def test_a_worker_that_keeps_crashing_ends_everything_loudly(settings: Set
     assert runtime.running(settings.data_dir) is None
 
 
+async def test_a_worker_that_was_ready_starts_again_however_often_it_dies(settings: Settings) -> None:
+    async with running(settings) as up:
+        for deaths in range(1, FAST.most_quick + 3):
+            os.kill(up.pids["extract"], signal.SIGKILL)
+            await up.until(lambda: up.events.count("up.ready") == deaths + 1)  # noqa: B023
+
+
+async def test_a_stage_that_stopped_itself_stays_so_while_the_others_go_on(settings: Settings) -> None:
+    up = Running(settings, mode="refuses")
+    task = asyncio.create_task(up.supervisor.run(up.stop))
+    await up.until(lambda: "stage.stopped" in up.events)
+    await up.until(lambda: {stage for worker in runtime.workers(settings.data_dir) for stage in worker.stages} != set())
+    await asyncio.sleep(0.5)  # many pauses between restarts
+    assert up.events.count("process.ended") == 1
+    [told] = [facts for event, facts in up.told if event == "stage.stopped"]
+    assert told == {"stage": "extract", "reason": "too much", "hint": "look"}
+    assert [stopped.stage for stopped in runtime.stopped_stages(settings.data_dir)] == ["extract"]
+    assert "up.ready" not in up.events
+    assert not task.done()
+    up.stop.set()
+    assert await asyncio.wait_for(task, 60) == 0
+
+
 async def test_a_broker_that_dies_starts_again_and_its_loss_is_told(settings: Settings) -> None:
     async with running(settings) as up:
         before = up.pids
@@ -171,6 +194,18 @@ async def test_a_broker_that_dies_starts_again_and_its_loss_is_told(settings: Se
         assert all(before[name] != after[name] for name in (BROKER, "extract", "embed-index"))
         assert before[STORE] == after[STORE]
         assert (await topic_sizes(runtime.resolve(settings).kafka)).keys() == {topic.name for topic in TOPICS}
+
+
+@pytest.mark.parametrize("broker", [pytest.param("kafka", marks=needs_kafka)])
+async def test_a_kafka_that_dies_starts_again_and_its_workers_stay(settings: Settings, broker: Broker) -> None:
+    async with running(settings, broker=broker) as up:
+        before = up.pids
+        os.kill(before[BROKER], signal.SIGKILL)
+        await up.until(lambda: up.events.count("up.ready") == 2)
+        after = up.pids
+        assert before[BROKER] != after[BROKER]
+        assert all(before[name] == after[name] for name in ("extract", "embed-index"))
+        assert "broker.topics_lost" not in up.events
 
 
 async def test_a_store_that_dies_starts_again_on_its_port(settings: Settings) -> None:

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 import pytest
 
-from schemas.base import Event
+from schemas.base import Event, Trace
 from schemas.chunks import ChunksEmbedded, ChunksIndexed
+from schemas.media import Scope
 from tests.workers.made import DIMENSION, embedded, made_item
 from tests.workers.store.conftest import milvus_uri, store
 from workers.errors import InvalidEvent, TransientError
@@ -15,7 +16,7 @@ from workers.index import IndexStage
 from workers.stage import Output
 from workers.store.rows import Row
 from workers.store.vectors import MilvusStore
-from workers.store.versions import DocumentState
+from workers.store.versions import DocumentState, scope_key
 
 __all__ = ["milvus_uri", "store"]  # fixtures
 
@@ -75,6 +76,14 @@ class MemoryStore:
             if (row["tenant"], row["document_id"]) != (tenant, document_id) or row["version"] >= before_version
         }
 
+    async def delete_scope(self, tenant: str, source: str, received_ms: int) -> None:
+        self._call("delete scope")
+        self.rows = {
+            key: row
+            for key, row in self.rows.items()
+            if row["tenant"] != tenant or (source and row["source"] != source) or row["received_ms"] > received_ms
+        }
+
     @property
     def versions(self) -> list[tuple[str, int]]:
         return sorted((row["document_id"], row["version"]) for row in self.rows.values())
@@ -96,7 +105,7 @@ async def stage(memory: MemoryStore) -> AsyncIterator[IndexStage]:
 async def test_many_events_are_one_write(stage: IndexStage, memory: MemoryStore) -> None:
     events = [embedded(f"d{i}", places=("0", "1")) for i in range(10)]
     results = await run(stage, *events)
-    assert memory.calls == ["states", "remember", "write"]
+    assert memory.calls == ["states", "remember", "write", "states"]
     assert len(memory.rows) == 20
     for event, result in zip(events, results, strict=True):
         assert result.chunk_ids == tuple(item.chunk.chunk_id for item in event.chunks)
@@ -190,11 +199,87 @@ async def test_on_a_real_store(store: MilvusStore) -> None:
     await stage.start()
     await run(stage, embedded("d", 1, ["0", "1"]), embedded("e", 1))
     await run(stage, embedded("d", 2, ["0"]), embedded("e", 3, [], is_deleted=True))
-    assert await store.count() == 1
+    assert await store.count_all() == 1
     again = IndexStage(store)  # another worker
     await again.start()
     [late_version, resurrection] = await run(again, embedded("d", 1), embedded("e", 2))
     assert (late_version.superseded, resurrection.superseded) == (True, True)
-    assert await store.count() == 1
+    assert await store.count_all() == 1
     await stage.stop()
     await again.stop()
+
+
+def from_source(document: str, source: str, received_ms: int, version: int = 1, tenant: str = "t") -> ChunksEmbedded:
+    item = made_item(document, source=source, version=version, tenant=tenant, text=f"{document} {source}")
+    received = Trace(received_ms=received_ms)
+    return embedded(document, version, chunks=(item,), trace=received, tenant=tenant)
+
+
+def all_of(source: str, received_ms: int, tenant: str = "t") -> ChunksEmbedded:
+    return embedded(
+        source or "*",
+        1,
+        [],
+        is_deleted=True,
+        scope=Scope(source=source),
+        trace=Trace(received_ms=received_ms),
+        tenant=tenant,
+    )
+
+
+async def test_a_source_is_deleted_up_to_its_moment(stage: IndexStage, memory: MemoryStore) -> None:
+    await run(stage, from_source("old", "cam", 10), from_source("other", "desk", 10), from_source("new", "cam", 30))
+    [gone] = await run(stage, all_of("cam", 20))
+    assert (gone.is_deleted, gone.superseded) == (True, False)
+    assert memory.versions == [("new", 1), ("other", 1)]
+    [late, later] = await run(stage, from_source("late", "cam", 20), from_source("later", "cam", 21))
+    assert (late.superseded, later.superseded) == (True, False)
+    assert memory.versions == [("later", 1), ("new", 1), ("other", 1)]
+
+
+async def test_a_tenant_is_deleted_and_no_other(stage: IndexStage, memory: MemoryStore) -> None:
+    await run(stage, from_source("a", "cam", 10), from_source("b", "desk", 10), from_source("c", "cam", 10, tenant="u"))
+    await run(stage, all_of("", 20))
+    assert memory.versions == [("c", 1)]
+    [late] = await run(stage, from_source("a", "elsewhere", 15, version=9))
+    assert late.superseded
+
+
+async def test_an_earlier_deletion_that_comes_late_takes_nothing_back(stage: IndexStage, memory: MemoryStore) -> None:
+    await run(stage, all_of("cam", 20))
+    await run(stage, all_of("cam", 10))
+    [late] = await run(stage, from_source("late", "cam", 15))
+    assert late.superseded
+    assert memory.known[scope_key("t", "cam")].version == 20
+
+
+async def test_within_a_batch_the_moment_counts_and_not_the_place(stage: IndexStage, memory: MemoryStore) -> None:
+    await run(stage, from_source("before", "cam", 10), all_of("cam", 20), from_source("after", "cam", 21))
+    assert memory.versions == [("after", 1)]
+
+
+async def test_a_deletion_by_another_worker_meanwhile_is_noticed(memory: MemoryStore) -> None:
+    """It comes after the look at what is known and has found nothing to delete, for the rows are not there yet."""
+
+    class Meanwhile(MemoryStore):
+        async def write(self, rows: Sequence[Row]) -> None:
+            self.known[scope_key("t", "cam")] = DocumentState(20, is_deleted=True)
+            await super().write(rows)
+
+    store = Meanwhile()
+    await run(IndexStage(store), from_source("d", "cam", 10), from_source("e", "cam", 30))
+    assert store.versions == [("e", 1)]
+
+
+@pytest.mark.e2e
+async def test_scopes_on_a_real_store(store: MilvusStore) -> None:
+    stage = IndexStage(store)
+    await stage.start()
+    await run(stage, from_source("a", 'c"am', 10), from_source("b", "desk", 10), from_source("c", 'c"am', 30))
+    await run(stage, all_of('c"am', 20))
+    assert await store.count("t") == 2
+    await run(stage, all_of("", 40, tenant="u"))
+    assert await store.count("t") == 2
+    await run(stage, all_of("", 40))
+    assert await store.count("t") == 0
+    await stage.stop()

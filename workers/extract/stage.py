@@ -19,7 +19,7 @@ from typing import Final
 
 from schemas.base import Event
 from schemas.chunks import ChunksExtracted
-from schemas.media import BlobRef, DocumentDeleted, MediaReceived
+from schemas.media import BlobRef, DocumentDeleted, DocumentsDeleted, MediaReceived
 from workers.errors import InvalidEvent
 from workers.extract.audio import read_audio
 from workers.extract.batches import Batches
@@ -111,7 +111,7 @@ class ExtractStage:
             await work.results.put(error)
 
     async def _extract(self, event: Event) -> AsyncGenerator[ChunksExtracted, None]:
-        if isinstance(event, DocumentDeleted):
+        if isinstance(event, DocumentDeleted | DocumentsDeleted):
             yield _deleted(event)
             return
         if not isinstance(event, MediaReceived):
@@ -145,11 +145,12 @@ class _Clips:
         return self._last[1]
 
 
-def _deleted(event: DocumentDeleted) -> ChunksExtracted:
+def _deleted(event: DocumentDeleted | DocumentsDeleted) -> ChunksExtracted:
     return ChunksExtracted(
         tenant=event.tenant,
         document_id=event.document_id,
         version=event.version,
         event_time_ms=event.version,
         is_deleted=True,
+        scope=event.scope if isinstance(event, DocumentsDeleted) else None,
     )

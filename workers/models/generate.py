@@ -11,7 +11,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from workers.errors import TransientError
 from workers.models import weights
 
 CONTEXT_TOKENS = 4096
@@ -41,8 +40,8 @@ class LlamaGenerator:
     def stream(self, prompt: str, *, max_tokens: int, stop: Sequence[str] = ()) -> Iterator[str]:
         """The continuation of ``prompt``, piece by piece. Closing the iterator stops the generation.
 
-        Raises ``TransientError`` where the engine refuses, a prompt beyond the context among it, and whatever it fails
-        with: an answer that breaks off is never taken for a whole one.
+        Raises ``RuntimeError`` where the engine refuses, a prompt beyond the context among it, and whatever it fails
+        with: an answer that breaks off is never taken for a whole one. None of it passes by waiting.
         """
         request = {
             "prompt": prompt,
@@ -82,5 +81,5 @@ class LlamaGenerator:
 
 def _text(piece: dict[str, Any]) -> str:
     if "choices" not in piece:
-        raise TransientError(f"the generator refused: {str(piece)[:300]}")
+        raise RuntimeError(f"the generator refused: {str(piece)[:300]}")
     return str(piece["choices"][0]["text"])

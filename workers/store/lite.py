@@ -20,6 +20,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 import grpc  # type: ignore[import-untyped]  # grpcio ships no types
+import structlog
 from milvus_lite.adapter.grpc.servicer import MilvusServicer
 from milvus_lite.constants import DEFAULT_NUM_PARTITIONS, PARTITION_KEY_BUCKET_PREFIX
 from milvus_lite.db import MilvusLite
@@ -27,6 +28,10 @@ from milvus_lite.exceptions import MilvusLiteError
 from milvus_lite.search.filter import parse_expr
 from milvus_lite.search.filter.ast import And, InOp
 from pymilvus.grpc_gen import milvus_pb2_grpc
+
+from workers.store import lite_search
+
+log = structlog.get_logger()
 
 _MAX_MESSAGE = 256 * 1024 * 1024  # as Milvus standalone
 _OPTIONS = [
@@ -153,6 +158,8 @@ def start(folder: str, host: str = "127.0.0.1", port: int = 0) -> tuple[grpc.Ser
 
     Raises ``RuntimeError`` when the port is taken, and what milvus-lite raises when another process has the folder.
     """
+    if not lite_search.install():
+        log.warning("milvus_lite.unknown", hint="searches are slow; install the version of requirements.lock")
     engine = MilvusLite(folder)
     server = grpc.server(futures.ThreadPoolExecutor(_THREADS, "milvus-lite"), options=_OPTIONS)
     milvus_pb2_grpc.add_MilvusServiceServicer_to_server(guarded(MilvusServicer(engine), Gate()), server)

@@ -1,7 +1,7 @@
 """Calls to Milvus with a deadline and with errors of ours; the same for milvus-lite's server and for Milvus itself.
 
 Raises ``TransientError`` where the server is away, busy, or has just been restarted; anything else that it refuses is a
-fault of ours and passes as pymilvus's own ``MilvusException``.
+fault of ours and passes as pymilvus's own ``MilvusException``. ``StoreMismatch`` for collections of another version.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import grpc  # type: ignore[import-untyped]  # grpcio ships no types
 from pymilvus import AsyncMilvusClient, CollectionSchema, MilvusClient, MilvusException
 from pymilvus.exceptions import MilvusUnavailableException
 
-from workers.errors import TransientError
+from workers.errors import StoreMismatch, TransientError
 
 Indexes = Mapping[str, Mapping[str, Any]]
 """The index of every vector field: its type and its metric."""
@@ -115,12 +115,22 @@ def prepare(
 def _ensure_collection(client: MilvusClient, name: str, schema: CollectionSchema, indexes: Indexes) -> None:
     if not client.has_collection(name):
         _unless_there(client.create_collection, name, schema=schema, consistency_level="Strong")
+    _check_fields(client, name, schema)
     for field, index in indexes.items():
         if not client.list_indexes(name, field_name=field):
             params = client.prepare_index_params()
             params.add_index(field_name=field, **index)
             _unless_there(client.create_index, name, params, sync=False)  # loading waits for it
     client.load_collection(name)
+
+
+def _check_fields(client: MilvusClient, name: str, schema: CollectionSchema) -> None:
+    there = {field["name"] for field in client.describe_collection(name)["fields"]}
+    if missing := {field.name for field in schema.fields} - there:
+        raise StoreMismatch(
+            f"the collection {name} lacks {', '.join(sorted(missing))}: an earlier version of Sensorium has made it",
+            hint="start with another --data-dir or SENSORIUM_COLLECTION, and publish again",
+        )
 
 
 def _unless_there(create: Callable[..., Any], *args: Any, **kwargs: Any) -> None:

@@ -30,8 +30,8 @@ class _Payload(Value):
     parts: PartsRef | None = None
 
 
-def to_row(item: EmbeddedChunk, dimension: int) -> Row:
-    """The row of ``item``; what does not fit into a payload is trimmed, from the least telling on."""
+def to_row(item: EmbeddedChunk, dimension: int, received_ms: int = 0) -> Row:
+    """The row of ``item``, which Kafka received at ``received_ms``; what does not fit into a payload is trimmed."""
     chunk = item.chunk
     row: Row = {
         "chunk_id": chunk.chunk_id,
@@ -45,6 +45,7 @@ def to_row(item: EmbeddedChunk, dimension: int) -> Row:
         "event_time_ms": chunk.event_time_ms,
         "start_ms": -1 if chunk.start_ms is None else chunk.start_ms,
         "end_ms": -1 if chunk.end_ms is None else chunk.end_ms,
+        "received_ms": received_ms,
         "text": cut(folded(item.search_text), LENGTHS["text"]),
         "payload": _payload(item),
         DENSE: _vector(item, dimension),

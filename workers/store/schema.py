@@ -33,14 +33,15 @@ LENGTHS = {
 
 DENSE, SPARSE = "vector", "sparse"
 
-_NUMBERS = ("version", "event_time_ms", "start_ms", "end_ms")
+_NUMBERS = ("version", "event_time_ms", "start_ms", "end_ms", "received_ms")
 
 
 def chunks_schema(dimension: int) -> CollectionSchema:
     """One row a chunk. Milvus makes ``sparse`` (BM25) from ``text``; ``payload`` is the chunk as JSON.
 
     The partition key ``shard`` is the tenant and the group of channels, so that each part of a hybrid query reads only
-    the rows that it ranks. ``start_ms`` and ``end_ms`` are -1 where a chunk has none.
+    the rows that it ranks. ``start_ms`` and ``end_ms`` are -1 where a chunk has none; ``received_ms`` is when Kafka
+    received the document.
     """
     fields = [FieldSchema("chunk_id", DataType.VARCHAR, is_primary=True, max_length=LENGTHS["chunk_id"])]
     fields.append(_varchar("shard", is_partition_key=True))

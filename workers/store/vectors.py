@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ from schemas.queries import Candidate
 from workers.arrays import unpack
 from workers.models.base import Floats
 from workers.store import filters as where
+from workers.store.filters import Expression
 from workers.store.flush import Flusher, FlushPolicy
 from workers.store.milvus import Server, prepare
 from workers.store.request import SearchRequest
@@ -38,7 +40,7 @@ from workers.store.schema import (
     documents_schema,
 )
 from workers.store.terms import asked
-from workers.store.versions import DocumentState
+from workers.store.versions import DocumentState, document_key, shown
 
 _RRF_K = 60  # Cormack, Clarke and Büttcher, Reciprocal rank fusion, SIGIR 2009
 _BATCH_ROWS = 500
@@ -113,7 +115,12 @@ class MilvusStore:
 
     async def delete_versions(self, tenant: str, document_id: str, before_version: int) -> None:
         """Remove a document's chunks of all versions before ``before_version``."""
-        await self._call("delete", self.collection, filter=where.of_document(tenant, document_id, before_version))
+        await self._where("delete", self.collection, where.of_document(tenant, document_id, before_version))
+        self._count_writes(1)
+
+    async def delete_scope(self, tenant: str, source: str, received_ms: int) -> None:
+        """Remove the chunks of a source, or of the whole tenant, that Kafka received until ``received_ms``."""
+        await self._where("delete", self.collection, where.of_scope(tenant, source, received_ms))
         self._count_writes(1)
 
     async def states(self, keys: Iterable[str]) -> dict[str, DocumentState]:
@@ -121,11 +128,8 @@ class MilvusStore:
         wanted = list(dict.fromkeys(keys))
         if not wanted:
             return {}
-        rows = await self._call(
-            "query",
-            self.documents,
-            filter=where.one_of("document_key", wanted),
-            output_fields=["version", "is_deleted", "has_older"],
+        rows = await self._where(
+            "query", self.documents, where.of_states(wanted), output_fields=["version", "is_deleted", "has_older"]
         )
         return {row["document_key"]: DocumentState(row["version"], row["is_deleted"], row["has_older"]) for row in rows}
 
@@ -145,7 +149,10 @@ class MilvusStore:
             await self._call("upsert", self.documents, rows)
 
     async def search(self, request: SearchRequest) -> list[Candidate]:
-        """The best candidates, fused by rank. ``scores``: ``retrieve`` (fused), ``dense`` (best cosine of a part)."""
+        """The best candidates, fused by rank. ``scores``: ``retrieve`` (fused), ``dense`` (best cosine of a part).
+
+        While a document is being replaced its old and its new rows are there together: one version of it is given.
+        """
         requests = _sub_requests(request)
         if not requests:
             return []
@@ -157,30 +164,44 @@ class MilvusStore:
             limit=request.limit,
             output_fields=OUTPUT_FIELDS,
         )
-        return [_candidate(hit, request.dense) for hit in found[0]]
+        return await self._one_version_each([_candidate(hit, request.dense) for hit in found[0]])
+
+    async def _one_version_each(self, found: list[Candidate]) -> list[Candidate]:
+        """``found`` without mixes of versions; the store is asked about documents that have more than one only."""
+        versions: dict[str, set[int]] = defaultdict(set)
+        for candidate in found:
+            versions[_key(candidate)].add(candidate.item.chunk.version)
+        mixed = {key: seen for key, seen in versions.items() if len(seen) > 1}
+        states = await self.states(mixed)
+        chosen = {key: shown(states.get(key), seen) for key, seen in mixed.items()}
+        return [item for item in found if chosen.get(_key(item), item.item.chunk.version) == item.item.chunk.version]
 
     async def get(self, tenant: str, chunk_ids: Sequence[str]) -> list[EmbeddedChunk]:
         """Chunks by id, in no order; those that are not the tenant's are missing."""
         if not chunk_ids:
             return []
-        rows = await self._call(
-            "query",
-            self.collection,
-            filter=where.one_of("chunk_id", chunk_ids),
-            output_fields=OUTPUT_FIELDS,
-        )
-        items = [from_row(row) for row in rows]
-        return [item for item in items if item.chunk.tenant == tenant]
+        found = where.of_chunks(tenant, chunk_ids)
+        return [
+            from_row(row) for row in await self._where("query", self.collection, found, output_fields=OUTPUT_FIELDS)
+        ]
 
-    async def count(self, tenant: str | None = None) -> int:
-        """How many chunks there are, of a tenant or in all."""
-        expression = where.equals("tenant", tenant) if tenant is not None else ""
-        rows = await self._call("query", self.collection, filter=expression, output_fields=["count(*)"])
+    async def count(self, tenant: str) -> int:
+        """How many chunks a tenant has."""
+        rows = await self._where("query", self.collection, where.of_tenant(tenant), output_fields=["count(*)"])
+        return int(rows[0]["count(*)"])
+
+    async def count_all(self) -> int:
+        """How many chunks there are, of all tenants: for who runs the system, never for who asks."""
+        rows = await self._call("query", self.collection, filter="", output_fields=["count(*)"])
         return int(rows[0]["count(*)"])
 
     async def promote(self) -> None:
         """Let the alias name this generation."""
         await self._call("alter_alias", self.collection, self.alias)
+
+    async def _where(self, method: str, collection: str, expression: Expression, **kwargs: Any) -> Any:
+        """Rows are reached by an ``Expression`` only, and so with their tenant."""
+        return await self._call(method, collection, filter=expression, **kwargs)
 
     async def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
         if self._server is None:
@@ -240,6 +261,11 @@ def _sub_requests(request: SearchRequest) -> list[AnnSearchRequest]:
             )
         )
     return requests
+
+
+def _key(candidate: Candidate) -> str:
+    chunk = candidate.item.chunk
+    return document_key(chunk.tenant, chunk.document_id)
 
 
 def _candidate(hit: Any, dense: Floats) -> Candidate:

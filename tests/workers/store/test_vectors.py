@@ -8,15 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pymilvus import CollectionSchema, MilvusClient
 
 from schemas.chunks import Channel
 from schemas.media import Modality
 from schemas.queries import Filters
 from tests.workers.made import DIMENSION, direction, made_item
 from tests.workers.store.conftest import free_port, serve
-from workers.errors import TransientError
+from workers.errors import StoreMismatch, TransientError
 from workers.models.base import Floats
 from workers.store.request import SearchRequest
+from workers.store.schema import chunks_schema
 from workers.store.vectors import MilvusStore
 from workers.store.versions import DocumentState
 
@@ -79,14 +81,14 @@ async def test_filters_reach_every_part_of_a_query(store: MilvusStore) -> None:
             assert {each.item.chunk.tenant for each in found} == {tenant}
     assert await documents(store, request(text="words", dense=dense, tenant="nobody")) == []
     assert await store.count("t") == 3
-    assert await store.count() == 6
+    assert await store.count_all() == 6
 
 
 async def test_an_upsert_replaces_and_the_last_of_a_batch_counts(store: MilvusStore) -> None:
     first, second = made_item("d", text="old words"), made_item("d", text="new words")
     await store.upsert([first])
     await store.upsert([first, second])
-    assert await store.count() == 1
+    assert await store.count_all() == 1
     assert (await store.get("t", [first.chunk.chunk_id])) == [second]
     assert await store.get("other", [first.chunk.chunk_id]) == []
     assert await store.get("t", ['" or 1 == 1 or chunk_id == "']) == []
@@ -97,7 +99,7 @@ async def test_older_versions_are_deleted(store: MilvusStore) -> None:
     await store.upsert([made_item("d", version=version, place=str(place)) for version in (1, 2, 3) for place in (0, 1)])
     await store.upsert([made_item("other", version=1)])
     await store.delete_versions("t", "d", 3)
-    assert await store.count() == 3
+    assert await store.count_all() == 3
     assert {each.item.chunk.version for each in await store.search(request(text="words d"))} == {3, 1}
 
 
@@ -112,7 +114,7 @@ async def test_versions_are_remembered_by_all_and_after_a_restart(tmp_path: Path
         await two.start()
         expected = {"a": DocumentState(7, is_deleted=True), "b": DocumentState(3)}
         assert await two.states(["a", "b", "unknown", "a"]) == expected
-        assert await two.count() == 1
+        assert await two.count_all() == 1
         await one.stop()
         await two.stop()
     with serve(tmp_path) as uri:
@@ -130,14 +132,23 @@ async def test_a_server_that_is_away_is_transient_and_the_store_goes_on_afterwar
         await store.start()
         await store.upsert([made_item("d")])
     with pytest.raises(TransientError, match="Milvus at"):
-        await store.count()
+        await store.count_all()
     with pytest.raises(TransientError):
         await MilvusStore(uri, collection="c", dimension=DIMENSION, timeout_s=1).start()
     with serve(tmp_path, port):
-        assert await eventually(store.count) == 1
+        assert await eventually(store.count_all) == 1
         await store.upsert([made_item("e")])
         assert sorted(await documents(store, request(text="words"))) == ["d", "e"]
         await store.stop()
+
+
+async def test_a_collection_of_an_earlier_version_is_told(milvus_uri: str) -> None:
+    fewer = [field for field in chunks_schema(DIMENSION).fields if field.name not in ("received_ms", "sparse")]
+    client = MilvusClient(milvus_uri)
+    client.create_collection("early_first", schema=CollectionSchema(fewer))
+    client.close()
+    with pytest.raises(StoreMismatch, match="lacks received_ms, sparse"):
+        await MilvusStore(milvus_uri, collection="early", dimension=DIMENSION).start()
 
 
 async def eventually(call: Any) -> Any:
@@ -154,17 +165,17 @@ async def test_stages_of_one_process_share_a_store(milvus_uri: str) -> None:
     store = MilvusStore(milvus_uri, collection="shared", dimension=DIMENSION)
     await asyncio.gather(store.start(), store.start())
     await store.stop()
-    assert await store.count() == 0
+    assert await store.count_all() == 0
     await store.stop()
     with pytest.raises(RuntimeError, match="before start"):
-        await store.count()
+        await store.count_all()
 
 
 async def test_workers_may_start_at_the_same_time(milvus_uri: str) -> None:
     stores = [MilvusStore(milvus_uri, collection="together", dimension=DIMENSION) for _ in range(4)]
     await asyncio.gather(*(store.start() for store in stores))
     await stores[0].upsert([made_item("d")])
-    assert [await store.count() for store in stores] == [1] * 4
+    assert [await store.count_all() for store in stores] == [1] * 4
     await asyncio.gather(*(store.stop() for store in stores))
 
 
@@ -174,7 +185,7 @@ async def test_generations_do_not_mix_and_the_alias_is_moved_on_purpose(milvus_u
     await old.start()
     await new.start()
     await old.upsert([made_item("d")])
-    assert (await old.count(), await new.count()) == (1, 0)
+    assert (await old.count_all(), await new.count_all()) == (1, 0)
     assert (old.collection, new.collection) == ("gen_minilm_1_0", "gen_siglip")
     await new.promote()
     await old.stop()
@@ -206,5 +217,5 @@ async def test_no_row_is_lost_or_out_of_sight_while_others_are_written_and_flush
     done.set()
     await looking
     assert missing == []
-    assert await writers[0].count() == 180
+    assert await writers[0].count_all() == 180
     await asyncio.gather(*(store.stop() for store in writers))

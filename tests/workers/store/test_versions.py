@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workers.store.versions import DocumentState, admits, after_chunks, after_deletion, cleaned, document_key
+from workers.store.versions import DocumentState, admits, after_chunks, after_deletion, cleaned, document_key, shown
 
 
 def test_newer_and_equal_versions_are_admitted() -> None:
@@ -36,3 +36,21 @@ def test_after_a_deletion_there_are_no_older_rows() -> None:
 
 def test_keys_keep_tenants_apart() -> None:
     assert document_key("a", "bc") != document_key("ab", "c")
+
+
+def test_while_it_is_replaced_the_old_version_is_shown() -> None:
+    replacing = after_chunks(DocumentState(1), 2)
+    assert shown(replacing, [1, 2]) == 1
+    assert shown(replacing, [1, 2, 2, 1]) == 1
+    assert shown(cleaned(replacing), [1, 2]) == 2
+    assert shown(None, [1, 2]) == 2
+
+
+def test_a_version_that_is_newer_than_what_was_known_wins() -> None:
+    assert shown(DocumentState(5), [4, 5]) == 5
+    assert shown(DocumentState(6, has_older=True), [4, 5]) == 5, "they were found before the sixth came"
+
+
+def test_of_a_document_that_is_gone_nothing_is_shown() -> None:
+    assert shown(DocumentState(2, is_deleted=True), [1, 2]) is None
+    assert shown(DocumentState(2, is_deleted=True), [1, 3]) == 3

@@ -1,0 +1,1 @@
+"""Faults on real parts, and an oracle that knows only what was published and what is found: ``make faults``."""
