@@ -1,7 +1,7 @@
 """Documents that are broken on purpose, the same ones each time: every accepted format, changed in every way.
 
-``originals()`` are good documents, one a format; ``mutants(name, data, count)`` are events that carry what became of one
-of them. The kinds of change take turns, so that few mutants hold some of each.
+``originals()`` are good documents, one a format; ``mutants(name, count)`` are events that carry what became of one of
+them. The kinds of change take turns, so that few mutants hold some of each.
 """
 
 from __future__ import annotations
@@ -193,8 +193,10 @@ print("hello")
 1. one
 2. two
 """
-_HTML = """<!DOCTYPE html><html lang="en"><head><title>Tides</title><meta charset="utf-8"><script>alert(1)</script></head>
+_HTML = """<!DOCTYPE html><html lang="en"><head><title>Tides</title><meta charset="utf-8"><script>alert(1)</script>
+</head>
 <body><nav><a href="/">Home</a></nav><article><h1>Tides</h1><p>The tide turns at noon, and the harbour empties.</p>
 <table><tr><td>Brest</td><td>7.1&nbsp;m</td></tr></table><ul><li>one</li><li>two &amp; three</li></ul>
-<p style="display:none">hidden</p><!-- a comment --><p>A paragraph that ends the page &eacute;.</p></article></body></html>
+<p style="display:none">hidden</p><!-- a comment --><p>A paragraph that ends the page &eacute;.</p></article>
+</body></html>
 """

@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from tests.faults.apart import APART, SHORT_APART, Apart
 from tests.faults.cases import CASES, SHORT_CASES, Case, Size
 from tests.faults.oracle import Row
 from tests.faults.scenarios import Line, quiet_run
@@ -45,6 +46,17 @@ async def run(cases: list[Case], folder: Path) -> list[Line]:
     return lines
 
 
+async def run_apart(checks: list[Apart], folder: Path) -> list[Line]:
+    """Each check, one after the other."""
+    lines = []
+    for number, check in enumerate(checks):
+        console.print(f"{check.name} …")
+        lines.append(await check.run(folder / f"apart-{number}"))
+        if not lines[-1].verdict.is_clean:
+            console.print(str(lines[-1].verdict))
+    return lines
+
+
 def main() -> int:
     """The exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
@@ -52,10 +64,11 @@ def main() -> int:
     parser.add_argument("--only", default="", help="cases whose name holds this word")
     arguments = parser.parse_args()
     cases = [case for case in (SHORT_CASES if arguments.short else CASES) if arguments.only in case.name]
-    if not cases:
+    checks = [check for check in (SHORT_APART if arguments.short else APART) if arguments.only in check.name]
+    if not cases and not checks:
         parser.error(f"no case is called {arguments.only!r}")
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
-        lines = asyncio.run(run(cases, Path(folder)))
+        lines = asyncio.run(run(cases, Path(folder))) + asyncio.run(run_apart(checks, Path(folder)))
     console.print(table(lines))
     return 0 if all(line.verdict.is_clean for line in lines) else 1
 
