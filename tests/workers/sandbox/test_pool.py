@@ -200,9 +200,10 @@ async def test_log_lines_reach_the_workers_log(decoders: Decoders) -> None:
 
 
 async def test_a_caller_that_is_cancelled_does_not_wait_for_a_hanging_decoder(decoders: Decoders) -> None:
+    before = set(psutil.Process().children())  # other tests leave idle decoders behind
     task = asyncio.create_task(_called(decoders, misdeeds.sleep))
     await asyncio.sleep(1.5)
-    (child,) = psutil.Process().children()
+    (child,) = set(psutil.Process().children()) - before
     task.cancel()
     began = time.monotonic()
     with pytest.raises(asyncio.CancelledError):
@@ -248,15 +249,16 @@ async def test_a_wait_that_is_cancelled_passes_its_turn_on() -> None:
 
 
 async def test_close_leaves_no_process() -> None:
+    before = set(psutil.Process().children())  # as above
     decoders = Decoders(BOUNDS, packages=PACKAGES)
     await decoders.warm()
     assert decoders.started == 1
-    (child,) = psutil.Process().children()
+    (child,) = set(psutil.Process().children()) - before
     decoders.close()
     assert not child.is_running()
     await _check_good(decoders)
     decoders.close()
-    assert psutil.Process().children() == []
+    assert set(psutil.Process().children()) == before
 
 
 def test_what_the_worker_leaves_when_it_is_killed(tmp_path: Path) -> None:
