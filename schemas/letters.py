@@ -7,6 +7,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from schemas.base import Event
+from schemas.generations import FIRST
 
 
 class DeadLetter(Event):
@@ -15,6 +16,7 @@ class DeadLetter(Event):
     ce_type: ClassVar[str] = "sensorium.dead-letter.v1"
 
     stage: str
+    generation: str = Field(FIRST, description="the index generation of the worker that refused it")
     topic: str
     partition: int
     offset: int
@@ -33,7 +35,7 @@ class DeadLetter(Event):
     @property
     def place(self) -> tuple[str, str, int, int]:
         """Stage, topic, partition, offset: a letter that was sent twice, after a crash, has the same."""
-        return self.stage, self.topic, self.partition, self.offset
+        return f"{self.stage} {self.generation}", self.topic, self.partition, self.offset
 
     @property
     def key(self) -> str:

@@ -67,6 +67,7 @@ class QueryAsked(QueryEvent):
     limit: int = Field(10, ge=1, le=200, description="hits, or pieces of evidence, that are wanted")
     until_stage: QueryStage = QueryStage.GENERATE
     asked_ms: int = Field(0, description="wall clock of the asker, milliseconds since the epoch")
+    generation: str = Field("", description="the index generation to ask; empty: the one that is in use")
 
 
 class QueryVectors(Value):

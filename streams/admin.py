@@ -22,8 +22,9 @@ from aiokafka.errors import (
     for_code,
 )
 
+from schemas.generations import FIRST
 from streams.stages import STAGES, group_id
-from streams.topics import TOPICS, Topic
+from streams.topics import PER_GENERATION, TOPICS, Topic, of_generation
 from workers.errors import TransientError
 
 log = structlog.get_logger()
@@ -82,18 +83,34 @@ async def topic_sizes(bootstrap: str) -> dict[str, int]:
     return {name: sum(offsets[part][1] for part in parts) for name, parts in partitions.items()}
 
 
-async def stage_lag(bootstrap: str) -> dict[str, int]:
+async def stage_lag(bootstrap: str, generation: str = FIRST) -> dict[str, int]:
     """Records that each stage has not yet committed, in the order of the data flow."""
     lag: dict[str, int] = {}
+    topics = {stage.name: of_generation(stage.topic, generation).name for stage in STAGES.values()}
     async with _admin(bootstrap) as admin:
-        partitions = await _partitions(admin, [stage.topic.name for stage in STAGES.values()])
+        partitions = await _partitions(admin, list(topics.values()))
         offsets = await _offsets(bootstrap, partitions.values())
         for stage in STAGES.values():
-            parts = partitions.get(stage.topic.name, [])
-            committed = await _committed(admin, group_id(stage.name), parts) if parts else {}
+            parts = partitions.get(topics[stage.name], [])
+            committed = await _committed(admin, group_id(stage.name, generation), parts) if parts else {}
             # The embedded broker may tell ends that are behind what has been committed: no lag, not less than none.
             lag[stage.name] = sum(max(0, offsets[part][1] - max(offsets[part][0], committed[part])) for part in parts)
     return lag
+
+
+async def partitions_of(bootstrap: str, topic: Topic) -> list[int]:
+    """The partitions that a topic has on the broker."""
+    async with _admin(bootstrap) as admin:
+        found = await _partitions(admin, [topic.name])
+    return sorted(part.partition for part in found.get(topic.name, []))
+
+
+async def forget_generation(bootstrap: str, generation: str) -> None:
+    """Delete the topics that only this generation uses. The first has none of its own."""
+    names = [of_generation(topic, generation).name for topic in PER_GENERATION]
+    if generation != FIRST:
+        async with _admin(bootstrap) as admin:
+            await admin.delete_topics(names)
 
 
 async def _committed(admin: AIOKafkaAdminClient, group: str, parts: list[TopicPartition]) -> dict[TopicPartition, int]:

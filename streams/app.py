@@ -79,7 +79,7 @@ def build_app(topic: Topic, shell: Shell, settings: Settings, bootstrap: str) ->
     unused = settings.data_dir / "faust"  # no stage keeps a table, but Faust wants a folder for them
     unused.mkdir(parents=True, exist_ok=True)
     app = _App(
-        group_id(shell.stage.name),
+        group_id(shell.stage.name, settings.generation),
         broker=[f"aiokafka://{server.strip()}" for server in bootstrap.split(",")],
         store="memory://",
         datadir=str(unused),

@@ -29,6 +29,8 @@ from streams import runtime
 from streams.client_answers import AnswerReader
 from streams.client_errors import NoAnswer, QueryFailed, UsageError
 from streams.client_media import MediaInput, default_document_id, document_id_of, read_media
+from streams.gate import switches_of
+from streams.generations import last_used
 from streams.media_wire import ALL_SOURCES, MediaEvent
 from streams.progress import Progress, ProgressBoard, Published
 from streams.publisher import Publisher
@@ -36,7 +38,7 @@ from streams.query_ids import new_query_id
 from streams.settings import Settings
 from streams.shell import wall_ms
 from streams.tail import Tail
-from streams.topics import CHUNKS_EMBEDDED, CHUNKS_EXTRACTED, CHUNKS_INDEXED, DEAD_LETTERS
+from streams.topics import DEAD_LETTERS, PER_GENERATION, of_generation
 from streams.wire import new_traceparent
 from workers.store.blobs import BlobStore
 
@@ -60,6 +62,8 @@ class AskOptions(BaseModel):
     until_ms: int | None = None
     tenant: str = DEFAULT_TENANT
     limit: int = 10
+    generation: str = ""
+    """The index generation to ask; empty: the one in use."""
 
     def filters(self) -> Filters:
         """What the store is to leave out."""
@@ -86,15 +90,17 @@ class Client:
         self._publisher = Publisher(addresses.kafka)
         self._answers = AnswerReader(addresses.kafka)
         self._board = ProgressBoard()
-        ingestion = [CHUNKS_EXTRACTED, CHUNKS_EMBEDDED, CHUNKS_INDEXED, DEAD_LETTERS]
-        self._ingestion = Tail(addresses.kafka, ingestion, self._board)
+        self._kafka = addresses.kafka
+        self._ingestion: Tail | None = None
+        self._listening = asyncio.Lock()
         await self._publisher.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Disconnect."""
         await self._answers.stop()
-        await self._ingestion.stop()
+        if self._ingestion:
+            await self._ingestion.stop()
         await self._publisher.stop()
 
     async def publish(
@@ -248,11 +254,22 @@ class Client:
             trace_id=event.trace.trace_id,
             is_inline=not (isinstance(event, MediaReceived) and event.blob),
         )
-        await self._ingestion.start()  # before it is published, so that nothing of what follows is missed
+        await self._listen()  # before it is published, so that nothing of what follows is missed
         self._board.expect(published)
         await self._publisher.publish(event)
         self._board.stored(published)
         return published
+
+    async def _listen(self) -> None:
+        """Hear from now on what becomes of documents, in the index generation that is in use."""
+        async with self._listening:
+            if self._ingestion is None:
+                switches = await switches_of(self._kafka)()
+                generation = switches[-1].generation if switches else last_used(self._settings)
+                self._board = ProgressBoard(generation)
+                topics = [of_generation(topic, generation) for topic in PER_GENERATION]
+                self._ingestion = Tail(self._kafka, [*topics, DEAD_LETTERS], self._board)
+        await self._ingestion.start()
 
     async def _asked(self, question: str, options: AskOptions, until: QueryStage, query_id: str | None) -> QueryAsked:
         if not question.strip() and not any((options.image, options.audio, options.video)):
@@ -266,6 +283,7 @@ class Client:
             video=await self._media(options.video),
             filters=options.filters(),
             limit=options.limit,
+            generation=options.generation,
             until_stage=until,
             asked_ms=wall_ms(),
             trace=Trace(traceparent=new_traceparent()),

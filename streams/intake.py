@@ -59,6 +59,12 @@ class Intake:
         self._count += 1
         self._bytes += received.record.size
 
+    def pass_by(self, received: Received) -> None:
+        """A record that is not for this worker: acknowledged as soon as those before it are."""
+        received.epoch = self.epoch
+        self._lines.setdefault(received.record.partition, deque()).append(received)
+        self.done([received])
+
     def has_work(self, busy: Collection[str] | None = None) -> bool:
         """Whether a record of a tenant waits that is not ``busy``."""
         return any(tenant not in (busy or ()) for tenant in self._waiting)

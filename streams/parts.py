@@ -8,8 +8,10 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from schemas.generations import FIRST
 from streams.answered import Answered
 from streams.faultpoints import Reach, nowhere
+from streams.gate import Gate
 from streams.ledger import Ledger, Turns
 from streams.refusals import Cap
 
@@ -49,6 +51,8 @@ class Parts:
     ledger: Ledger | None = None
     turns: Turns = field(default_factory=Turns)
     answered: Answered | None = None
+    gate: Gate | None = None
+    generation: str = FIRST
     now_ms: Callable[[], int] = wall_ms
     reach: Reach = nowhere
     back_off: Callable[[int], Awaitable[None]] = back_off

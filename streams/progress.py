@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from schemas.base import Event
 from schemas.chunks import ChunkBatch, ChunksEmbedded, ChunksExtracted, ChunksIndexed
+from schemas.generations import FIRST
 from schemas.letters import DeadLetter
 from streams.client_errors import NoAnswer, UsageError
 from streams.record import Record
@@ -101,9 +102,10 @@ class Progress(BaseModel):
 
 
 class ProgressBoard:
-    """What became of the documents of one client. A ``streams.tail.Listener``."""
+    """What became of the documents of one client, in one index generation. A ``streams.tail.Listener``."""
 
-    def __init__(self) -> None:
+    def __init__(self, generation: str = FIRST) -> None:
+        self._generation = generation
         self._tracks: WeakValueDictionary[str, _Track] = WeakValueDictionary()
 
     def expect(self, published: Published) -> None:
@@ -120,7 +122,7 @@ class ProgressBoard:
 
     def take(self, event: Event) -> None:
         track = self._tracks.get(event.trace.trace_id)
-        if track is None:
+        if track is None or (isinstance(event, DeadLetter) and event.generation != self._generation):
             return
         if isinstance(event, ChunksIndexed):
             track.chunks += len(event.chunk_ids)

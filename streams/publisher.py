@@ -21,6 +21,7 @@ from aiokafka.protocol.transaction import InitProducerIdRequest
 from aiokafka.structs import RecordMetadata
 
 from schemas.base import Event
+from schemas.generations import FIRST
 from streams.record import Record
 from streams.wire import encode
 from workers.errors import InvalidEvent, TransientError
@@ -55,10 +56,12 @@ class Publisher:
 
     An idempotent producer numbers its records: after one that failed, the broker refuses those that follow. So the next
     ``send`` after a failure begins with a new producer, once the old one has got rid of what it can still deliver.
+    ``generation`` is that of the worker; a client sends nothing for which it matters.
     """
 
-    def __init__(self, bootstrap: str) -> None:
+    def __init__(self, bootstrap: str, generation: str = FIRST) -> None:
         self._bootstrap = bootstrap
+        self._generation = generation
         self._producer: AIOKafkaProducer | None = None
         self._has_failed = False
         self._renewing = asyncio.Lock()
@@ -83,7 +86,7 @@ class Publisher:
 
         Raises ``InvalidEvent`` for an event that is too large, ``TransientError`` where the broker is away.
         """
-        return await self.send_record(encode(event))
+        return await self.send_record(encode(event, self._generation))
 
     async def send_again(self, record: Record) -> Delivery:
         """Like ``send_record``, to the record's own partition and with its own time."""

@@ -16,6 +16,7 @@ import structlog
 
 from schemas.answers import AnswerFailed
 from schemas.base import Event
+from schemas.generations import FIRST
 from schemas.letters import DeadLetter
 from schemas.queries import QueryEvent
 from streams import metrics
@@ -83,8 +84,9 @@ def _within_a_minute(counts: deque[tuple[float, int]], now: float) -> int:
 class Refusals:
     """The dead letters of one stage."""
 
-    def __init__(self, stage: str, send: Send, now_ms: Callable[[], int]) -> None:
+    def __init__(self, stage: str, send: Send, now_ms: Callable[[], int], generation: str = FIRST) -> None:
         self._stage = stage
+        self._generation = generation
         self._send = send
         self._now_ms = now_ms
 
@@ -92,6 +94,7 @@ class Refusals:
         """Dead-letter a record, tell its asker, and wait until both are durable. Raises ``LetterLost``."""
         now = self._now_ms()
         letter = dead_letter(record, error, stage=self._stage, now_ms=now, event=event, attempts=attempts)
+        letter = letter.model_copy(update={"generation": self._generation})
         metrics.dead_lettered(self._stage, letter.error)
         ids = event_ids([event] if event else [])
         log.warning(

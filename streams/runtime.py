@@ -20,6 +20,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.generations import FIRST
 from streams.settings import Settings
 from workers.errors import SensoriumError
 
@@ -59,6 +60,7 @@ class WorkerState(BaseModel):
 
     pid: int
     stages: tuple[str, ...]
+    generation: str = FIRST
     state: Literal["starting", "ready", "stopping"]
     since_ms: int
     waits_for: dict[str, str] = Field({}, description="by stage: the part that is away, and why")

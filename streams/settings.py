@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from schemas.generations import FIRST
 from workers.limits import Limits
 
 
@@ -28,6 +29,11 @@ class Settings(BaseSettings):
     milvus: str = Field("", description="URI of Milvus; empty: the store that `sensorium up` started")
     milvus_token: SecretStr = SecretStr("")
     collection: str = Field("sensorium", description="name of the Milvus collection's alias")
+    generation: str = Field(
+        FIRST,
+        pattern=r"^[a-z][a-z0-9]{0,19}$",
+        description="the index generation that a worker builds and searches; `sensorium reindex` sets it",
+    )
     blobs: str = Field("", description="fsspec URI of the blob store; empty: `<data_dir>/blobs`")
     media_roots: tuple[str, ...] = Field(
         (), description="more fsspec roots that claim checks may name; nothing else is read"

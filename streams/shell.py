@@ -51,11 +51,12 @@ class Shell:
 
     async def put(self, received: Received) -> None:
         """Queue a record. After ``close`` it waits for ever: the record stays unacknowledged and comes again."""
+        is_ours = self._parts.gate is None or await self._parts.gate.admits(received.record)
         async with self._changed:
             await self._changed.wait_for(lambda: self._has_room() or self._paused)
             if self._paused:
                 return  # its partition goes: whoever gets it reads it again
-            self._intake.add(received)
+            (self._intake.add if is_ours else self._intake.pass_by)(received)
             self._changed.notify_all()
 
     async def room(self, within_s: float) -> bool:
@@ -85,6 +86,8 @@ class Shell:
         self._paused = False
         if self._parts.answered:
             self._parts.answered.assigned()
+        if self._parts.gate:
+            self._parts.gate.assigned()
         if self._parts.ledger:
             self._parts.ledger.reload()
 

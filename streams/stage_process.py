@@ -16,12 +16,14 @@ import structlog
 from streams.answered import Answered, answers_of
 from streams.app import build_app
 from streams.faultpoints import armed
+from streams.gate import Gate, switches_of
 from streams.ledger import Ledger, Turns
 from streams.parts import Parts, Rules, back_off
 from streams.publisher import Publisher
 from streams.refusals import Cap
 from streams.shell import Shell
 from streams.stages import Resources, StageSpec
+from streams.topics import of_generation
 from workers.errors import TransientError
 
 log = structlog.get_logger()
@@ -49,18 +51,22 @@ class StageProcess:
             attempts=settings.attempts,
             deaths=settings.deaths,
         )
-        self.ledger = Ledger(settings.data_dir / "attempts" / spec.name, lanes=rules.lanes, most=rules.batch_size)
+        place = settings.data_dir / "attempts" / own_name(spec.name, settings.generation)
+        self.ledger = Ledger(place, lanes=rules.lanes, most=rules.batch_size)
         parts = Parts(
             cap=Cap(settings.dead_letter_cap),
             ledger=self.ledger,
             turns=turns,
             answered=None if spec.is_ingestion else Answered(answers_of(resources.addresses.kafka)),
+            gate=_gate(resources) if spec.name == "retrieve" else None,
+            generation=settings.generation,
             reach=armed(settings.faults, spec.name, settings.data_dir),
             on_trouble=partial(on_trouble, spec.name),
         )
         self.stage = spec.build(resources)
         self.shell = Shell(self.stage, publisher.send, rules, parts)
-        self.app = build_app(spec.topic, self.shell, settings, resources.addresses.kafka)
+        topic = of_generation(spec.topic, settings.generation)
+        self.app = build_app(topic, self.shell, settings, resources.addresses.kafka)
         self._joined = asyncio.Event()
         self.app.on_partitions_assigned.connect(self._on_assigned)
 
@@ -101,6 +107,10 @@ class StageProcess:
             await asyncio.sleep(WATCH_S)
             if self.app.crashed:
                 raise RuntimeError(f"the consumer of {self.stage.name} has crashed") from self.app.crash_reason
+
+
+def _gate(resources: Resources) -> Gate:
+    return Gate(resources.settings.generation, switches_of(resources.addresses.kafka), resources.store.in_use)
 
 
 async def first_of(*work: Awaitable[object]) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from schemas.generations import FIRST
 from streams.runtime import Addresses
 from streams.settings import Settings
 from streams.topics import (
@@ -29,6 +30,7 @@ from workers.stage import Stage
 if TYPE_CHECKING:
     from workers.models.profiles import Models
     from workers.store.blobs import BlobStore
+    from workers.store.generations import Generations
     from workers.store.parts import PartsStore
     from workers.store.vectors import MilvusStore
 
@@ -52,6 +54,7 @@ class Resources:
             threads=self.settings.threads or min(4, os.cpu_count() or 1),
             generator=self.settings.generator,
             ocr=self.settings.ocr,
+            passage_tokens=self.settings.limits.passage_tokens,
             hub=HubNames(
                 vision=chosen.hub_vision,
                 audio=chosen.hub_audio,
@@ -85,12 +88,32 @@ class Resources:
             token=self.settings.milvus_token.get_secret_value(),
             collection=self.settings.collection,
             dimension=self.models.dimension,
+            generation=self.settings.generation,
+            fingerprint=self.models.generation,
         )
 
 
-def group_id(stage: str) -> str:
-    """The consumer group of a stage; for Faust it is the app's id."""
-    return f"sensorium-{stage}"
+PER_GENERATION = ("extract", "embed", "index", "retrieve")
+"""Stages that depend on models and chunking: each index generation has its own."""
+
+
+def generations_of(settings: Settings, addresses: Addresses) -> Generations:
+    """The index generations of the store."""
+    from workers.store.generations import Generations
+
+    return Generations(addresses.milvus, settings.milvus_token.get_secret_value(), settings.collection)
+
+
+def own_name(stage: str, generation: str) -> str:
+    """What a stage of an index generation is called on this machine: ``embed``, ``embed@second``."""
+    return stage if generation == FIRST or stage not in PER_GENERATION else f"{stage}@{generation}"
+
+
+def group_id(stage: str, generation: str = FIRST) -> str:
+    """The consumer group of a stage, or of one that an index generation has for itself; for Faust, the app's id."""
+    if generation == FIRST or stage not in PER_GENERATION:
+        return f"sensorium-{stage}"
+    return f"sensorium-{stage}-{generation}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import statistics
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
 from schemas.chunks import ChunksIndexed
+from schemas.generations import FIRST
 from streams import runtime
 from streams.admin import stage_lag, topic_sizes
 from streams.runtime import Addresses, StoppedStage, WorkerState
 from streams.settings import Settings
 from streams.shell import wall_ms
+from streams.stages import generations_of
 from streams.tail import open_consumer, read_to_end
-from streams.topics import CHUNKS_INDEXED
+from streams.topics import CHUNKS_INDEXED, of_generation
 from streams.wire import decode
+
+if TYPE_CHECKING:
+    from workers.store.generations import Generations
 
 RECENT_MS = 15 * 60 * 1000
 """Freshness is that of the last quarter of an hour."""
@@ -40,6 +47,7 @@ class Status(BaseModel):
     stopped: tuple[StoppedStage, ...] = ()
     topics: dict[str, int]
     lag: dict[str, int]
+    generation: str
     rows: int
     freshness: Freshness | None
 
@@ -47,30 +55,28 @@ class Status(BaseModel):
 async def read_status(settings: Settings) -> Status:
     """Ask everything. Raises ``NotRunning`` or ``TransientError`` that names the part that is away."""
     addresses = runtime.resolve(settings)
+    generation, rows = await asyncio.to_thread(_rows, generations_of(settings, addresses))
     return Status(
         addresses=addresses,
         workers=tuple(runtime.workers(settings.data_dir)),
         stopped=tuple(runtime.stopped_stages(settings.data_dir)),
         topics=await topic_sizes(addresses.kafka),
-        lag=await stage_lag(addresses.kafka),
-        rows=await _rows(settings, addresses),
-        freshness=await _freshness(addresses.kafka),
+        lag=await stage_lag(addresses.kafka, generation or FIRST),
+        generation=generation or FIRST,
+        rows=rows,
+        freshness=await _freshness(addresses.kafka, generation or FIRST),
     )
 
 
-async def _rows(settings: Settings, addresses: Addresses) -> int:
-    from streams.stages import Resources
-
-    store = Resources(settings, addresses).store
-    await store.start()
-    try:
-        return await store.count_all()
-    finally:
-        await store.stop()
+def _rows(found: Generations) -> tuple[str, int]:
+    """The generation in use, and how many chunks it has."""
+    name = found.in_use()
+    return name, found.chunks(name) if name else 0
 
 
-async def _freshness(bootstrap: str) -> Freshness | None:
-    consumer = await open_consumer(bootstrap, [CHUNKS_INDEXED], since_ms=wall_ms() - RECENT_MS)
+async def _freshness(bootstrap: str, generation: str) -> Freshness | None:
+    topic = of_generation(CHUNKS_INDEXED, generation)
+    consumer = await open_consumer(bootstrap, [topic], since_ms=wall_ms() - RECENT_MS)
     try:
         events = [decode(record) async for record in read_to_end(consumer)]
     finally:

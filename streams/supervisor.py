@@ -26,8 +26,9 @@ import structlog
 from streams import runtime
 from streams.admin import ensure_topics
 from streams.broker import start_tansu
-from streams.child import Child, free_ports
-from streams.environment import worker_environment
+from streams.child import Child, ChildFailed, free_ports
+from streams.environment import PREFIX, worker_environment
+from streams.generations import Group, Planned, planned, read_generations
 from streams.kafka_java import start_kafka
 from streams.milvus_server import start_milvus
 from streams.restarts import DEFAULT_POLICY, STOPPED, RestartPolicy, keep_alive
@@ -39,7 +40,6 @@ from workers.errors import TransientError
 log = structlog.get_logger()
 
 Broker = Literal["tansu", "kafka"]
-Group = tuple[str, ...]
 
 GROUPS: tuple[Group, ...] = (("extract",), ("embed", "index"), ("retrieve", "rerank", "refine", "generate"))
 """Stages that share a process: as few as memory wants, as many as isolation and the cores want."""
@@ -48,12 +48,13 @@ BROKER, STORE = "broker", "store"
 TOPICS_PATIENCE_S = 30.0
 SERVER_STOP_S = 30.0
 POLL_S = 0.1
+GENERATIONS_POLL_S = 0.5
 
 
 class OnEvent(Protocol):
     """Told what happens: ``broker.started``, ``store.started``, ``stage.ready``, ``up.ready`` (all with ``seconds``),
-    ``up.not_ready``, ``process.ended``, ``stage.stopped`` (it refuses too much), ``broker.topics_lost``,
-    ``up.stopping``, ``up.stopped``."""
+    ``up.not_ready``, ``process.ended``, ``stage.stopped`` (it refuses too much), ``generation.failed`` (its workers
+    keep ending), ``broker.topics_lost``, ``up.stopping``, ``up.stopped``."""
 
     def __call__(self, event: str, /, **facts: object) -> None:
         """``event`` has happened."""
@@ -61,7 +62,7 @@ class OnEvent(Protocol):
 
 def log_event(event: str, /, **facts: object) -> None:
     """Into the log; trouble as warnings."""
-    is_trouble = event in ("process.ended", "broker.topics_lost", "up.not_ready")
+    is_trouble = event in ("process.ended", "broker.topics_lost", "up.not_ready", "generation.failed")
     tell = log.error if event == "stage.stopped" else log.warning if is_trouble else log.info
     tell(event, **facts)
 
@@ -91,6 +92,7 @@ class Supervisor:
         self._on_event = on_event
         self._command = command
         self._policy = policy
+        self._plans: dict[str, Planned] = {}
         self._children: dict[str, Child] = {}
         self._addresses = Addresses(kafka="", milvus="", blobs="")
         self._have_topics = False
@@ -145,14 +147,37 @@ class Supervisor:
         """Everything at once; the workers wait for broker and store by themselves."""
         try:
             async with asyncio.TaskGroup() as group:
-                for number, name in enumerate(self._groups):
-                    group.create_task(self._keep(partial(self._start_worker, name, number)))
+                group.create_task(self._keep_generations(group))
                 group.create_task(self._use_broker() if self._settings.kafka else self._keep(self._start_broker))
                 if not self._settings.milvus:
                     group.create_task(self._keep(self._start_store))
                 group.create_task(self._watch_readiness())
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from failures
+
+    async def _keep_generations(self, group: asyncio.TaskGroup) -> None:
+        """Start and end worker processes as ``generations.json`` says, as often as that changes."""
+        running: dict[str, asyncio.Task[None]] = {}
+        while True:
+            wanted = planned(self._groups, read_generations(self._settings))
+            gone = [name for name in running if self._plans[name] != wanted.get(name)]
+            for name in gone:
+                running.pop(name).cancel()
+            await self._stop_workers(gone)
+            for name in wanted.keys() - running.keys():
+                self._plans[name] = wanted[name]
+                running[name] = group.create_task(self._keep_worker(wanted[name]))
+            await asyncio.sleep(GENERATIONS_POLL_S)
+
+    async def _keep_worker(self, plan: Planned) -> None:
+        try:
+            await self._keep(partial(self._start_worker, plan))
+        except ChildFailed as error:
+            if plan.is_first:
+                raise
+            # Those who ask are served by another.
+            name = plan.generation.name
+            self._on_event("generation.failed", generation=name, reason=error.reason, hint=error.hint)
 
     async def _keep(self, start: Callable[[], Awaitable[Child]]) -> None:
         def on_start(child: Child) -> None:
@@ -175,18 +200,22 @@ class Supervisor:
             if stopped.stage in child.name:
                 self._on_event("stage.stopped", stage=stopped.stage, reason=stopped.reason, hint=stopped.hint)
 
-    async def _start_worker(self, name: str, number: int) -> Child:
-        if last := self._children.get(name):
+    async def _start_worker(self, plan: Planned) -> Child:
+        if last := self._children.get(plan.name):
             runtime.forget_worker(self._data_dir, last.pid)
-        group = self._groups[name]
+        number = list(self._plans).index(plan.name)
         child = Child.start(
-            f"worker {name}",
-            self._command(group),
-            log=self._data_dir / "logs" / f"{name}.log",
-            env=worker_environment(self._settings, self._addresses, number),
+            f"worker {plan.name}",
+            self._command(plan.group),
+            log=self._data_dir / "logs" / f"{plan.name}.log",
+            env={
+                **worker_environment(self._settings, self._addresses, number),
+                **plan.generation.settings,
+                f"{PREFIX}GENERATION": plan.generation.name,
+            },
             keep_open=(self._lock,),
         )
-        self._children[name] = child
+        self._children[plan.name] = child
         return child
 
     async def _start_broker(self) -> Child:
@@ -200,7 +229,8 @@ class Supervisor:
         await self._make_topics()
         if not is_first and self._broker == "tansu":
             self._on_event("broker.topics_lost", hint="publish again what was not searchable yet")
-            await self._stop_workers()  # they start again, with consumers that know nothing of the old broker
+            # They start again, with consumers that know nothing of the old broker.
+            await self._stop_workers(list(self._plans))
         self._have_topics = True
         return child
 
@@ -246,7 +276,8 @@ class Supervisor:
     def _ready_stages(self) -> set[str]:
         ready = [worker for worker in runtime.workers(self._data_dir) if worker.state == "ready"]
         self._were_ready.update(worker.pid for worker in ready)
-        return {stage for worker in ready for stage in worker.stages}
+        first = {plan.generation.name for plan in self._plans.values() if plan.is_first}
+        return {stage for worker in ready if worker.generation in first for stage in worker.stages}
 
     def _is_ready(self) -> bool:
         has_servers = all(child.returncode is None for name in (BROKER, STORE) if (child := self._children.get(name)))
@@ -259,15 +290,15 @@ class Supervisor:
 
     async def _stop(self) -> None:
         """Workers, then the store, then the broker."""
-        await self._stop_workers()
+        await self._stop_workers(list(self._plans))
         for name in (STORE, BROKER):
             if child := self._children.get(name):
                 await child.stop(SERVER_STOP_S)
         runtime.forget_addresses(self._data_dir)
 
-    async def _stop_workers(self) -> None:
+    async def _stop_workers(self, names: Sequence[str]) -> None:
         timeout_s = self._settings.drain_timeout_s + 5.0
-        workers = [self._children[name] for name in self._groups if name in self._children]
+        workers = [self._children[name] for name in names if name in self._children]
         await asyncio.gather(*(worker.stop(timeout_s) for worker in workers))
         for worker in workers:
             runtime.forget_worker(self._data_dir, worker.pid)

@@ -23,9 +23,10 @@ from pydantic import ValidationError
 
 from schemas.answers import AnswerEvent
 from schemas.base import Event, Trace
+from schemas.generations import FIRST
 from streams import media_wire
 from streams.record import Record
-from streams.topics import EVENT_OF, MEDIA_RECEIVED, TOPIC_OF
+from streams.topics import EVENT_OF, MEDIA_RECEIVED, TOPIC_OF, contract_name, of_generation
 from workers.errors import InvalidEvent
 
 PRODUCER = "urn:sensorium"
@@ -54,8 +55,11 @@ class _Bytes(Format):
         return STRUCTURED
 
 
-def encode(event: Event) -> Record:
-    """The record that publishes ``event``, for the topic of its type. Raises ``InvalidEvent`` without a subject."""
+def encode(event: Event, generation: str = FIRST) -> Record:
+    """The record that publishes ``event``, for the topic of its type. Raises ``InvalidEvent`` without a subject.
+
+    ``generation`` is that of the worker which sends it.
+    """
     if isinstance(event, media_wire.MediaEvent):
         extensions, data = media_wire.to_attributes(event), getattr(event, "data", None) or b""
         content_type, moment = media_wire.content_type(event), media_wire.event_time(event)
@@ -79,7 +83,7 @@ def encode(event: Event) -> Record:
     except CloudEventValidationError as error:
         raise InvalidEvent(f"{type(event).__name__} about {event.subject!r} cannot be sent: {error}") from error
     return Record(
-        topic=TOPIC_OF[type(event)].name,
+        topic=of_generation(TOPIC_OF[type(event)], generation).name,
         key=event.key.encode(),
         value=message.value,
         headers=tuple(message.headers.items()),
@@ -97,7 +101,7 @@ def decode(record: Record) -> Event:
         event = media_wire.from_plain(record, {name: _text(name, value) for name, value in headers.items()})
     else:
         raise InvalidEvent(f"a record of {record.topic} is no CloudEvent: it has no ce_ headers", hint=_HINT)
-    if TOPIC_OF[type(event)].name != record.topic:
+    if TOPIC_OF[type(event)].name != contract_name(record.topic):
         raise InvalidEvent(f"a {type(event).__name__} does not belong into {record.topic}", hint=_HINT)
     if not event.subject:
         raise InvalidEvent(f"a {type(event).__name__} names neither a document nor a query", hint=_HINT)

@@ -84,7 +84,7 @@ class Work:
         self._parts = parts
         self._is_ours = is_ours
         self._may_wait = may_wait
-        self._refusals = Refusals(stage.name, send, parts.now_ms)
+        self._refusals = Refusals(stage.name, send, parts.now_ms, parts.generation)
 
     def stands_alone(self, record: Record) -> bool:
         """Whether a process died while it worked on this record."""

@@ -37,7 +37,8 @@ from streams.runtime import (
 )
 from streams.settings import Settings
 from streams.stage_process import StageProcess, first_of, patiently
-from streams.stages import STAGES, Resources
+from streams.stages import STAGES, Resources, own_name
+from streams.topics import TOPICS, of_generation
 
 log = structlog.get_logger()
 
@@ -63,8 +64,9 @@ class _Worker:
         started = time.monotonic()
         resources = Resources(self._settings, resolve(self._settings))
         kafka = resources.addresses.kafka
-        await patiently(lambda: ensure_topics(kafka))
-        self._publisher = Publisher(kafka)
+        topics = [of_generation(topic, self._settings.generation) for topic in TOPICS]
+        await patiently(lambda: ensure_topics(kafka, topics))
+        self._publisher = Publisher(kafka, self._settings.generation)
         await patiently(self._publisher.start)
         turns = Turns()
         for name in self._names:
@@ -128,8 +130,9 @@ class _Worker:
         if not isinstance(fault, CapReached):
             log.error("worker.failed", stage=run.get_name(), error=repr(fault))
             return 1
-        log.error("stage.stopped", stage=run.get_name(), reason=fault.reason, hint=fault.hint)
-        stopped = StoppedStage(stage=run.get_name(), reason=fault.reason, hint=fault.hint, at_ms=wall_ms())
+        name = own_name(run.get_name(), self._settings.generation)
+        log.error("stage.stopped", stage=name, reason=fault.reason, hint=fault.hint)
+        stopped = StoppedStage(stage=name, reason=fault.reason, hint=fault.hint, at_ms=wall_ms())
         write_stopped(self._settings.data_dir, stopped)
         return STOPPED
 
@@ -143,7 +146,12 @@ class _Worker:
     def _tell(self, state: Literal["starting", "ready", "stopping"]) -> None:
         self._state = state
         now = WorkerState(
-            pid=os.getpid(), stages=self._names, state=state, since_ms=wall_ms(), waits_for=self._waits_for
+            pid=os.getpid(),
+            stages=self._names,
+            generation=self._settings.generation,
+            state=state,
+            since_ms=wall_ms(),
+            waits_for=self._waits_for,
         )
         write_worker(self._settings.data_dir, now)
 
@@ -155,7 +163,7 @@ def run_worker(settings: Settings, stages: Sequence[str]) -> int:
     """
     gc.disable()  # nothing of what loading makes is garbage: collections would only cost up to a second of it
     names = tuple(stages) or tuple(STAGES)
-    if any(_has_stopped(settings, name) for name in names):
+    if any(_has_stopped(settings, own_name(name, settings.generation)) for name in names):
         return STOPPED
     if settings.metrics_port:
         metrics.serve(settings.metrics_port)

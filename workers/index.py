@@ -26,7 +26,7 @@ class ChunkStore(Protocol):
     """The part of ``workers.store.vectors.MilvusStore`` that writes."""
 
     dimension: int
-    generation: str
+    fingerprint: str
 
     async def start(self) -> None:
         """Connect."""
@@ -85,11 +85,11 @@ class IndexStage:
             yield Output(origin, _indexed(event, origin in plan.superseded, searchable_ms))
 
     def _rows(self, event: ChunksEmbedded) -> list[Row]:
-        ours = self._store.generation
+        ours = self._store.fingerprint
         if event.chunks and ours and event.generation and event.generation != ours:
             raise InvalidEvent(
-                f"the chunks are of index generation {event.generation!r}; this worker writes {ours!r}",
-                hint="run the embed and index workers with the same profile",
+                f"the chunks were made by {event.generation!r}; this worker writes those of {ours!r}",
+                hint="run the extract, embed and index workers with the same profile and limits",
             )
         return [to_row(item, self._store.dimension, event.trace.received_ms) for item in event.chunks]
 

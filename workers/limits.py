@@ -17,6 +17,7 @@ class Limits(BaseModel):
     max_pages: int = Field(500, gt=0, description="pages of a PDF")
     max_seconds: float = Field(4 * 3600.0, gt=0, description="length of audio or video")
     max_ratio: float = Field(200.0, gt=0, description="decoded size over encoded size of text inside a container")
+    passage_tokens: int = Field(200, ge=40, le=240, description="longest passage of prose, tokens")
     max_chunks: int = Field(20_000, gt=0, description="chunks of one document")
     decoder_memory_mib: int = Field(512, ge=192, description="MiB that the process which decodes a document may hold")
     decoder_cpu_seconds: float = Field(

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import typer
 
-from streams.cli import ask, documents, letters, system
+from streams.cli import ask, documents, letters, reindex, system
 from streams.cli.common import STATE, ExitCode, fail
 from workers.errors import InvalidEvent, SensoriumError
 
@@ -34,7 +34,7 @@ def _exit(code: int | None, **_: object) -> None:
 app = typer.Typer(
     help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, result_callback=_exit
 )
-for module in (system, documents, ask, letters):
+for module in (system, documents, ask, letters, reindex):
     module.register(app)
 
 

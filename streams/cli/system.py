@@ -77,7 +77,9 @@ def _print(found: Status) -> None:
     output.print(f"Kafka {where.kafka}   Milvus {where.milvus}   blobs {where.blobs}")
     fresh = found.freshness
     freshness = f"p50 {fresh.p50_ms / 1000:.2f} s, p95 {fresh.p95_ms / 1000:.2f} s" if fresh else "nothing indexed yet"
-    output.print(f"{found.rows} rows   freshness (published → searchable): {freshness}\n")
+    output.print(
+        f"{found.rows} rows   freshness (published → searchable): {freshness}   generation {found.generation}\n"
+    )
     stages = Table("stage", "lag", "workers", box=None, pad_edge=False, header_style="dim")
     for name, lag in found.lag.items():
         states = [f"{worker.pid} {worker.state}" for worker in found.workers if name in worker.stages]

@@ -19,10 +19,11 @@ from streams import runtime, supervisor
 from streams.admin import topic_sizes
 from streams.child import Child, ChildFailed
 from streams.environment import to_environment
+from streams.generations import Group
 from streams.restarts import RestartPolicy
 from streams.runtime import DataDirInUse, NotRunning, is_alive
 from streams.settings import Settings
-from streams.supervisor import BROKER, STORE, Broker, Group, Supervisor
+from streams.supervisor import BROKER, STORE, Broker, Supervisor
 from streams.topics import TOPICS
 from tests.conftest import needs_kafka
 from workers.limits import Limits

@@ -34,7 +34,7 @@ class MemoryStore:
     """Rows and states in dictionaries; may fail once, before its ``fail_at``-th call."""
 
     dimension = DIMENSION
-    generation = "g1"
+    fingerprint = "g1"
 
     def __init__(self, fail_at: int = -1) -> None:
         self.rows: dict[str, Row] = {}

@@ -177,7 +177,7 @@ def test_the_candidates_of_a_query_fit_into_a_message() -> None:
 
 @pytest.mark.e2e
 async def test_what_is_embedded_and_indexed_is_retrieved(milvus_uri: str, blobs: BlobStore, models: Models) -> None:
-    store = MilvusStore(milvus_uri, collection="retrieved", dimension=models.dimension, generation=models.generation)
+    store = MilvusStore(milvus_uri, collection="retrieved", dimension=models.dimension, fingerprint=models.generation)
     stages = EmbedStage(blobs, PartsStore(blobs), models), IndexStage(store)
     retrieve = RetrieveStage(store, blobs, models, Limits(), 40)
     for stage in (*stages, retrieve):

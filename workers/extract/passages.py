@@ -14,7 +14,7 @@ from itertools import groupby, islice
 import sentencex
 
 MAX_TOKENS = 200
-"""Longest passage of prose; text encoders of 256 tokens still see all of it beside its title."""
+"""Longest passage of prose where nothing else is asked for; encoders of 256 tokens still see it beside its title."""
 ENOUGH_TOKENS = 80
 """From here on a new paragraph starts a new passage."""
 FEW_TOKENS = 30
@@ -76,11 +76,11 @@ def paragraphs(text: str, title: str = "") -> list[Block]:
     ]
 
 
-def passages(text: str, blocks: Iterable[Block]) -> Iterator[Passage]:
-    """The passages of ``blocks``, in order."""
+def passages(text: str, blocks: Iterable[Block], most: int = MAX_TOKENS) -> Iterator[Passage]:
+    """The passages of ``blocks``, in order; prose makes passages of at most ``most`` tokens."""
     for (_, title), together in groupby(blocks, key=lambda block: (block.group, block.title)):
-        units = [unit for block in together for unit in _units(text, block)]
-        yield from _packed(units, title)
+        units = [unit for block in together for unit in _units(text, block, most)]
+        yield from _packed(units, title, most)
 
 
 def sentences(text: str) -> Iterator[tuple[int, int]]:
@@ -110,7 +110,7 @@ def _language(text: str) -> str:
     return "zh" if len(re.findall(f"[{_CJK}]", text[:500])) > 50 else "en"
 
 
-def _units(text: str, block: Block) -> Iterator[_Unit]:
+def _units(text: str, block: Block, most: int) -> Iterator[_Unit]:
     said = text[block.start : block.end]
     if block.whole and count_tokens(said) <= MAX_WHOLE_TOKENS:
         places = [(0, len(said))]
@@ -120,7 +120,7 @@ def _units(text: str, block: Block) -> Iterator[_Unit]:
         places = list(sentences(said))
     opens = True
     for start, end in places:
-        limit = MAX_WHOLE_TOKENS if block.whole else MAX_TOKENS
+        limit = MAX_WHOLE_TOKENS if block.whole else most
         for first, last in _short(said, start, end, limit):
             tokens = count_tokens(said[first:last])
             yield _Unit(block.start + first, block.start + last, tokens, opens, not block.whole)
@@ -140,15 +140,15 @@ def _short(text: str, start: int, end: int, limit: int) -> Iterator[tuple[int, i
         yield start, end
 
 
-def _packed(units: list[_Unit], title: str) -> Iterator[Passage]:
+def _packed(units: list[_Unit], title: str, most: int) -> Iterator[Passage]:
     """Units put together greedily; the tail joins its neighbour rather than stand alone."""
     groups: list[list[_Unit]] = []
     current: list[_Unit] = []
     total = 0
     for unit in units:
-        if current and (total + unit.tokens > MAX_TOKENS or (unit.opens and total >= ENOUGH_TOKENS)):
+        if current and (total + unit.tokens > most or (unit.opens and total >= ENOUGH_TOKENS)):
             groups.append(current)
-            current = _overlap(current, unit)
+            current = _overlap(current, unit, most)
             total = sum(kept.tokens for kept in current)
         current.append(unit)
         total += unit.tokens
@@ -160,8 +160,8 @@ def _packed(units: list[_Unit], title: str) -> Iterator[Passage]:
         yield Passage(group[0].start, group[-1].end, title)
 
 
-def _overlap(passage: list[_Unit], following: _Unit) -> list[_Unit]:
+def _overlap(passage: list[_Unit], following: _Unit, most: int) -> list[_Unit]:
     """The last sentence again, where a paragraph had to be cut: what it refers to stays in reach."""
     last = passage[-1]
-    fits = last.tokens <= MAX_OVERLAP_TOKENS and last.tokens + following.tokens <= MAX_TOKENS
+    fits = last.tokens <= MAX_OVERLAP_TOKENS and last.tokens + following.tokens <= most
     return [last] if len(passage) > 1 and last.is_prose and fits and not following.opens else []

@@ -156,7 +156,7 @@ def _read_page(document: pdfium.PdfDocument, number: int, limits: Limits, seen: 
     page = document[number - 1]
     try:
         text = read_text(page)
-        found = tuple(passages(text.text, paragraphs(text.text)))
+        found = tuple(passages(text.text, paragraphs(text.text), limits.passage_tokens))
         if sum(character.isalnum() for character in text.text) < _SCAN_CHARS:
             picture = render(page)
             if shows_something(picture):

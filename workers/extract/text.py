@@ -60,7 +60,7 @@ def read_passages(data: bytes, content_type: str, name: str, charset: str, limit
         _check_length(text, limits)
         is_markdown = content_type == "text/markdown"
         blocks = (markdown_blocks if is_markdown else paragraphs)(text, name)
-    found = list(passages(text, blocks))
+    found = list(passages(text, blocks, limits.passage_tokens))
     if len(found) > limits.max_chunks:
         raise LimitExceeded(
             f"the text makes {len(found)} passages, more than {limits.max_chunks}",

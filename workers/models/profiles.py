@@ -14,6 +14,7 @@ from contextlib import suppress
 from functools import cached_property, partial
 from typing import Any, Protocol, TypeVar
 
+from workers.extract.passages import MAX_TOKENS
 from workers.models.base import (
     Generator,
     ImageEncoder,
@@ -59,6 +60,7 @@ class Models:
         threads: int,
         generator: str = "llama",
         ocr: bool = True,
+        passage_tokens: int = MAX_TOKENS,
         hub: HubNames | None = None,
     ) -> None:
         if profile not in ("local", "hub", "fake"):
@@ -67,6 +69,7 @@ class Models:
         self._threads = threads
         self._generator = generator
         self._ocr = ocr
+        self._passage_tokens = passage_tokens
         self._hub = hub or HubNames()
         self._made: dict[str, Any] = {}
         self._making = threading.RLock()  # ONNX Runtime's sessions must not be built at the same time
@@ -81,7 +84,8 @@ class Models:
     def generation(self) -> str:
         """What the vectors depend on: models and chunking."""
         name = _SPACES[self.profile][0] if self.profile in _SPACES else self._hub.generation
-        return f"{name}-{CHUNKING}"
+        cut = "" if self._passage_tokens == MAX_TOKENS else f"-{self._passage_tokens}"
+        return f"{name}-{CHUNKING}{cut}"
 
     @property
     def text(self) -> TextEncoder:

@@ -16,6 +16,7 @@ from pymilvus import AsyncMilvusClient, CollectionSchema, MilvusClient, MilvusEx
 from pymilvus.exceptions import MilvusUnavailableException
 
 from workers.errors import StoreMismatch, TransientError
+from workers.store.schema import DESCRIPTION
 
 Indexes = Mapping[str, Mapping[str, Any]]
 """The index of every vector field: its type and its metric."""
@@ -115,7 +116,7 @@ def prepare(
 def _ensure_collection(client: MilvusClient, name: str, schema: CollectionSchema, indexes: Indexes) -> None:
     if not client.has_collection(name):
         _unless_there(client.create_collection, name, schema=schema, consistency_level="Strong")
-    _check_fields(client, name, schema)
+    _check_kind(client, name, schema)
     for field, index in indexes.items():
         if not client.list_indexes(name, field_name=field):
             params = client.prepare_index_params()
@@ -124,13 +125,24 @@ def _ensure_collection(client: MilvusClient, name: str, schema: CollectionSchema
     client.load_collection(name)
 
 
-def _check_fields(client: MilvusClient, name: str, schema: CollectionSchema) -> None:
-    there = {field["name"] for field in client.describe_collection(name)["fields"]}
+def _check_kind(client: MilvusClient, name: str, schema: CollectionSchema) -> None:
+    found = client.describe_collection(name)
+    there = {field["name"] for field in found["fields"]}
     if missing := {field.name for field in schema.fields} - there:
         raise StoreMismatch(
             f"the collection {name} lacks {', '.join(sorted(missing))}: an earlier version of Sensorium has made it",
             hint="start with another --data-dir or SENSORIUM_COLLECTION, and publish again",
         )
+    if found["description"] != schema.description and not _is_silent(schema.description):
+        raise StoreMismatch(
+            f"the collection {name} holds {found['description']!r}, but this worker makes {schema.description!r}",
+            hint="take the profile and the limits back, or build a new generation: sensorium reindex start NAME",
+        )
+
+
+def _is_silent(description: str) -> bool:
+    """Whether whoever asks does not say what it makes, as those who only look on do not."""
+    return description == DESCRIPTION
 
 
 def _unless_there(create: Callable[..., Any], *args: Any, **kwargs: Any) -> None:

@@ -5,7 +5,8 @@ searchable as soon as a write returns (strong consistency). Raises ``TransientEr
 ``InvalidEvent`` for a chunk that no row can hold.
 
 One collection an index generation, ``<collection>_<generation>``, with the memory of versions beside it; the alias
-``<collection>`` names the generation that people and other programs should look at.
+``<collection>`` names the generation that is in use. A collection remembers the ``fingerprint`` of the models and the
+chunking that filled it, and takes no others.
 """
 
 from __future__ import annotations
@@ -57,14 +58,15 @@ class MilvusStore:
         token: str = "",
         collection: str,
         dimension: int,
-        generation: str = "",
+        generation: str = "first",
+        fingerprint: str = "",
         timeout_s: float = 10.0,
         flush_rows: int = 100,
     ) -> None:
         self.dimension = dimension
-        self.generation = generation
-        self.alias = _identifier(collection)
-        self.collection = _identifier(f"{collection}_{generation or 'first'}")
+        self.fingerprint = fingerprint
+        self.alias = identifier(collection)
+        self.collection = identifier(f"{collection}_{generation}")
         self.documents = f"{self.collection}_documents"
         self._uri, self._token, self._timeout_s = uri, token, timeout_s
         self._flush_rows = flush_rows
@@ -93,7 +95,7 @@ class MilvusStore:
 
     async def _connect(self) -> None:
         collections = {
-            self.collection: (chunks_schema(self.dimension), CHUNK_INDEXES),
+            self.collection: (chunks_schema(self.dimension, self.fingerprint), CHUNK_INDEXES),
             self.documents: (documents_schema(), DOCUMENT_INDEXES),
         }
         is_lite = await asyncio.to_thread(prepare, self._uri, self._token, self._timeout_s, collections, self.alias)
@@ -195,9 +197,10 @@ class MilvusStore:
         rows = await self._call("query", self.collection, filter="", output_fields=["count(*)"])
         return int(rows[0]["count(*)"])
 
-    async def promote(self) -> None:
-        """Let the alias name this generation."""
-        await self._call("alter_alias", self.collection, self.alias)
+    async def in_use(self) -> str:
+        """The generation that the alias names."""
+        found = await self._call("describe_alias", self.alias)
+        return str(found["collection_name"]).removeprefix(f"{self.alias}_")
 
     async def _where(self, method: str, collection: str, expression: Expression, **kwargs: Any) -> Any:
         """Rows are reached by an ``Expression`` only, and so with their tenant."""
@@ -216,7 +219,7 @@ class MilvusStore:
         await self._call("flush", self.collection)
 
 
-def _identifier(name: str) -> str:
+def identifier(name: str) -> str:
     """A name that Milvus takes for a collection."""
     return re.sub(r"\W", "_", name, flags=re.ASCII)
 

@@ -54,7 +54,8 @@ def free_port() -> int:
 @pytest.fixture
 async def store(milvus_uri: str) -> AsyncIterator[MilvusStore]:
     """An empty store."""
-    store = MilvusStore(milvus_uri, collection=f"test{next(_numbers)}", dimension=DIMENSION, generation="g1")
+    name = f"test{next(_numbers)}"
+    store = MilvusStore(milvus_uri, collection=name, dimension=DIMENSION, fingerprint="g1")
     await store.start()
     yield store
     await store.stop()

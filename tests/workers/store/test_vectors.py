@@ -179,17 +179,27 @@ async def test_workers_may_start_at_the_same_time(milvus_uri: str) -> None:
     await asyncio.gather(*(store.stop() for store in stores))
 
 
-async def test_generations_do_not_mix_and_the_alias_is_moved_on_purpose(milvus_uri: str) -> None:
-    old = MilvusStore(milvus_uri, collection="gen", dimension=DIMENSION, generation="minilm-1.0")
-    new = MilvusStore(milvus_uri, collection="gen", dimension=16, generation="siglip")
+async def test_generations_do_not_mix(milvus_uri: str) -> None:
+    old = MilvusStore(milvus_uri, collection="gen", dimension=DIMENSION)
+    new = MilvusStore(milvus_uri, collection="gen", dimension=16, generation="second")
     await old.start()
     await new.start()
     await old.upsert([made_item("d")])
     assert (await old.count_all(), await new.count_all()) == (1, 0)
-    assert (old.collection, new.collection) == ("gen_minilm_1_0", "gen_siglip")
-    await new.promote()
+    assert (old.collection, new.collection) == ("gen_first", "gen_second")
+    assert await new.in_use() == "first"
     await old.stop()
     await new.stop()
+
+
+async def test_a_collection_takes_only_what_its_models_make(milvus_uri: str) -> None:
+    for fingerprint in ("minilm-c1", "", "minilm-c1"):  # who says nothing only looks on
+        store = MilvusStore(milvus_uri, collection="kind", dimension=DIMENSION, fingerprint=fingerprint)
+        await store.start()
+        await store.stop()
+    with pytest.raises(StoreMismatch, match=r"holds .*minilm-c1.* makes .*siglip-c1") as caught:
+        await MilvusStore(milvus_uri, collection="kind", dimension=DIMENSION, fingerprint="siglip-c1").start()
+    assert "reindex" in caught.value.hint
 
 
 async def test_no_row_is_lost_or_out_of_sight_while_others_are_written_and_flushed(milvus_uri: str) -> None:
