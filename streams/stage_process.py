@@ -22,7 +22,7 @@ from streams.parts import Parts, Rules, back_off
 from streams.publisher import Publisher
 from streams.refusals import Cap
 from streams.shell import Shell
-from streams.stages import Resources, StageSpec
+from streams.stages import Resources, StageSpec, own_name
 from streams.topics import of_generation
 from workers.errors import TransientError
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import grpc  # type: ignore[import-untyped]  # grpcio ships no types
@@ -16,10 +17,22 @@ from pymilvus import AsyncMilvusClient, CollectionSchema, MilvusClient, MilvusEx
 from pymilvus.exceptions import MilvusUnavailableException
 
 from workers.errors import StoreMismatch, TransientError
-from workers.store.schema import DESCRIPTION
 
 Indexes = Mapping[str, Mapping[str, Any]]
 """The index of every vector field: its type and its metric."""
+
+FINGERPRINT = "sensorium.fingerprint"
+"""The property of a collection that says which models and which chunking filled it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a collection is like. One without a ``fingerprint`` takes, and is taken by, everything."""
+
+    schema: CollectionSchema
+    indexes: Indexes
+    fingerprint: str = ""
+
 
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs every error that it raises, with its stack
 
@@ -93,9 +106,7 @@ def is_transient(error: BaseException) -> bool:
     return False
 
 
-def prepare(
-    uri: str, token: str, timeout_s: float, collections: Mapping[str, tuple[CollectionSchema, Indexes]], alias: str
-) -> bool:
+def prepare(uri: str, token: str, timeout_s: float, collections: Mapping[str, Kind], alias: str) -> bool:
     """Create, index and load ``collections``; let ``alias`` name the first unless it names one already.
 
     Blocks. Several workers may do it at the same time. Returns whether the server is milvus-lite, which its clients
@@ -104,8 +115,8 @@ def prepare(
     with translated(uri, "prepare collections"):
         client = MilvusClient(uri, token=token, timeout=timeout_s)
         try:
-            for name, (schema, indexes) in collections.items():
-                _ensure_collection(client, name, schema, indexes)
+            for name, kind in collections.items():
+                _ensure_collection(client, name, kind)
             if not client.has_collection(alias):
                 _unless_there(client.create_alias, next(iter(collections)), alias)
             return "lite" in client.get_server_version()
@@ -113,11 +124,14 @@ def prepare(
             client.close()
 
 
-def _ensure_collection(client: MilvusClient, name: str, schema: CollectionSchema, indexes: Indexes) -> None:
+def _ensure_collection(client: MilvusClient, name: str, kind: Kind) -> None:
     if not client.has_collection(name):
-        _unless_there(client.create_collection, name, schema=schema, consistency_level="Strong")
-    _check_kind(client, name, schema)
-    for field, index in indexes.items():
+        properties = {FINGERPRINT: kind.fingerprint} if kind.fingerprint else {}
+        _unless_there(
+            client.create_collection, name, schema=kind.schema, properties=properties, consistency_level="Strong"
+        )
+    _check(client, name, kind)
+    for field, index in kind.indexes.items():
         if not client.list_indexes(name, field_name=field):
             params = client.prepare_index_params()
             params.add_index(field_name=field, **index)
@@ -125,24 +139,20 @@ def _ensure_collection(client: MilvusClient, name: str, schema: CollectionSchema
     client.load_collection(name)
 
 
-def _check_kind(client: MilvusClient, name: str, schema: CollectionSchema) -> None:
+def _check(client: MilvusClient, name: str, kind: Kind) -> None:
     found = client.describe_collection(name)
     there = {field["name"] for field in found["fields"]}
-    if missing := {field.name for field in schema.fields} - there:
+    if missing := {field.name for field in kind.schema.fields} - there:
         raise StoreMismatch(
             f"the collection {name} lacks {', '.join(sorted(missing))}: an earlier version of Sensorium has made it",
             hint="start with another --data-dir or SENSORIUM_COLLECTION, and publish again",
         )
-    if found["description"] != schema.description and not _is_silent(schema.description):
+    filled_by = found.get("properties", {}).get(FINGERPRINT, "")
+    if filled_by and kind.fingerprint and filled_by != kind.fingerprint:
         raise StoreMismatch(
-            f"the collection {name} holds {found['description']!r}, but this worker makes {schema.description!r}",
+            f"the collection {name} was filled by {filled_by!r}, but this worker is {kind.fingerprint!r}",
             hint="take the profile and the limits back, or build a new generation: sensorium reindex start NAME",
         )
-
-
-def _is_silent(description: str) -> bool:
-    """Whether whoever asks does not say what it makes, as those who only look on do not."""
-    return description == DESCRIPTION
 
 
 def _unless_there(create: Callable[..., Any], *args: Any, **kwargs: Any) -> None:

@@ -32,17 +32,16 @@ LENGTHS = {
 """The bound of every VARCHAR field, UTF-8 bytes."""
 
 DENSE, SPARSE = "vector", "sparse"
-DESCRIPTION = "chunks of documents, by "
 
 _NUMBERS = ("version", "event_time_ms", "start_ms", "end_ms", "received_ms")
 
 
-def chunks_schema(dimension: int, fingerprint: str = "") -> CollectionSchema:
+def chunks_schema(dimension: int) -> CollectionSchema:
     """One row a chunk. Milvus makes ``sparse`` (BM25) from ``text``; ``payload`` is the chunk as JSON.
 
     The partition key ``shard`` is the tenant and the group of channels, so that each part of a hybrid query reads only
     the rows that it ranks. ``start_ms`` and ``end_ms`` are -1 where a chunk has none; ``received_ms`` is when Kafka
-    received the document. The description ends with the ``fingerprint`` of the models and the chunking.
+    received the document.
     """
     fields = [FieldSchema("chunk_id", DataType.VARCHAR, is_primary=True, max_length=LENGTHS["chunk_id"])]
     fields.append(_varchar("shard", is_partition_key=True))
@@ -56,7 +55,7 @@ def chunks_schema(dimension: int, fingerprint: str = "") -> CollectionSchema:
     bm25 = Function(
         name="bm25", function_type=FunctionType.BM25, input_field_names=["text"], output_field_names=[SPARSE]
     )
-    return CollectionSchema(fields, functions=[bm25], description=f"{DESCRIPTION}{fingerprint}")
+    return CollectionSchema(fields, functions=[bm25], description="chunks of documents")
 
 
 def documents_schema() -> CollectionSchema:

@@ -28,7 +28,7 @@ from workers.models.base import Floats
 from workers.store import filters as where
 from workers.store.filters import Expression
 from workers.store.flush import Flusher, FlushPolicy
-from workers.store.milvus import Server, prepare
+from workers.store.milvus import Kind, Server, prepare
 from workers.store.request import SearchRequest
 from workers.store.rows import OUTPUT_FIELDS, Row, from_row, to_row
 from workers.store.schema import (
@@ -95,8 +95,8 @@ class MilvusStore:
 
     async def _connect(self) -> None:
         collections = {
-            self.collection: (chunks_schema(self.dimension, self.fingerprint), CHUNK_INDEXES),
-            self.documents: (documents_schema(), DOCUMENT_INDEXES),
+            self.collection: Kind(chunks_schema(self.dimension), CHUNK_INDEXES, self.fingerprint),
+            self.documents: Kind(documents_schema(), DOCUMENT_INDEXES),
         }
         is_lite = await asyncio.to_thread(prepare, self._uri, self._token, self._timeout_s, collections, self.alias)
         self._server = Server(self._uri, self._token, self._timeout_s)

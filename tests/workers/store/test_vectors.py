@@ -197,7 +197,7 @@ async def test_a_collection_takes_only_what_its_models_make(milvus_uri: str) -> 
         store = MilvusStore(milvus_uri, collection="kind", dimension=DIMENSION, fingerprint=fingerprint)
         await store.start()
         await store.stop()
-    with pytest.raises(StoreMismatch, match=r"holds .*minilm-c1.* makes .*siglip-c1") as caught:
+    with pytest.raises(StoreMismatch, match=r"filled by .minilm-c1., but this worker is .siglip-c1.") as caught:
         await MilvusStore(milvus_uri, collection="kind", dimension=DIMENSION, fingerprint="siglip-c1").start()
     assert "reindex" in caught.value.hint
 
