@@ -1,4 +1,4 @@
-"""Faults that need no running pipeline: broken documents at the extract stage, hostile names at the store."""
+"""Lines of the table that are not about a crash: reindexing, broken documents, hostile names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from pathlib import Path
 
 from streams.milvus_server import start_milvus
 from tests.faults import mutations, tenants
+from tests.faults.cases import Size
 from tests.faults.oracle import Verdict
+from tests.faults.reindex import Load, under_load
 from tests.faults.scenarios import Line
 from tests.workers.made import DIMENSION
 from workers.limits import Limits
@@ -62,11 +64,16 @@ def isolation(examples: int) -> Callable[[str, Path], Awaitable[Line]]:
     return check
 
 
+LONG_LOAD = Load(Size(600, 180, 60, 400), 150.0)
+SHORT_LOAD = Load(Size(60, 18, 6, 60), 40.0)
+
 APART = (
+    Apart("a reindex under load, switched three times", under_load(LONG_LOAD)),
     Apart("broken and hostile documents", broken_documents(200)),
     Apart("hostile names of tenants and filters", isolation(2000)),
 )
 SHORT_APART = (
+    Apart("a reindex under load, switched three times", under_load(SHORT_LOAD)),
     Apart("broken and hostile documents", broken_documents(9)),
     Apart("hostile names of tenants and filters", isolation(150)),
 )

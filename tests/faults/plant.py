@@ -31,9 +31,10 @@ START_S = 120.0
 class Slot:
     """One worker process, started again whenever it ends."""
 
-    def __init__(self, name: str, stage: str) -> None:
+    def __init__(self, name: str, stage: str, env: Mapping[str, str] | None = None) -> None:
         self.name = name
         self.stage = stage
+        self.env = dict(env or {})
         self.child: Child | None = None
 
     @property
@@ -61,6 +62,12 @@ class Plant:
         """Everything, up to all stages being ready."""
         await asyncio.gather(self._start("kafka"), self._start("store"))
         self._keepers = [asyncio.create_task(self._keep(slot), name=slot.name) for slot in self.slots]
+        await self.ready()
+
+    async def add(self, slots: Sequence[Slot]) -> None:
+        """More workers, beside the others; returns when they are ready."""
+        self.slots += slots
+        self._keepers += [asyncio.create_task(self._keep(slot), name=slot.name) for slot in slots]
         await self.ready()
 
     async def stop(self) -> None:
@@ -110,7 +117,8 @@ class Plant:
     async def _keep(self, slot: Slot) -> None:
         command = [sys.executable, "-m", "streams", "worker", "--stage", slot.stage]
         while True:
-            slot.child = Child.start(slot.name, command, log=self.folder / "logs" / f"{slot.name}.log", env=self._env())
+            log = self.folder / "logs" / f"{slot.name}.log"
+            slot.child = Child.start(slot.name, command, log=log, env={**self._env(), **slot.env})
             code = await slot.child.wait()
             runtime.forget_worker(self.folder, slot.child.pid)
             self.exits[f"{slot.stage} {code}"] += 1

@@ -63,11 +63,13 @@ async def publish(found: Plant, journal: Journal, *, over_s: float = 0.0) -> Non
             await publishing.send(record)
 
 
-async def settled(found: Plant, is_right: Callable[[list[Row]], bool]) -> tuple[list[Row], float]:
+async def settled(
+    found: Plant, is_right: Callable[[list[Row]], bool], collection: str = COLLECTION
+) -> tuple[list[Row], float]:
     """The rows once they are right, or as they are when it takes too long; and how long it took, seconds."""
     started = time.monotonic()
     while True:
-        rows = await asyncio.to_thread(oracle.rows, found.milvus, COLLECTION, found.folder)
+        rows = await asyncio.to_thread(oracle.rows, found.milvus, collection, found.folder)
         if is_right(rows) or time.monotonic() - started > SETTLE_S:
             return rows, time.monotonic() - started
         await asyncio.sleep(POLL_S)
