@@ -1,8 +1,8 @@
 """A worker process without models: it says that it is ready, and ends on SIGTERM.
 
 ``python idle_worker.py MODE STAGE…``; modes: ``ready``; ``stubborn`` ignores SIGTERM; ``crash`` ends at once with 7;
-``once`` crashes the first time only, which a file in the data folder remembers; ``refuses`` stops itself if it is
-``extract``.
+``once`` crashes the first time only, which a file in the data folder remembers; ``first`` crashes in every generation
+but the first; ``refuses`` stops itself if it is ``extract``.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ def main(mode: str, *stages: str) -> None:
         has_crashed.touch()
         print("no luck", flush=True)
         sys.exit(7)
+    if mode == "first" and os.environ["SENSORIUM_GENERATION"] != "first":
+        sys.exit(7)
     if mode == "refuses" and "extract" in stages:
         write_stopped(data_dir, StoppedStage(stage="extract", reason="too much", hint="look", at_ms=1))
         sys.exit(STOPPED)
@@ -31,7 +33,9 @@ def main(mode: str, *stages: str) -> None:
     (data_dir / f"{os.getpid()}.told").write_text(repr(told))
     signal.signal(signal.SIGTERM, signal.SIG_IGN if mode == "stubborn" else lambda *_: sys.exit(0))
     now_ms = time.time_ns() // 1_000_000
-    write_worker(data_dir, WorkerState(pid=os.getpid(), stages=stages, state="ready", since_ms=now_ms))
+    generation = os.environ["SENSORIUM_GENERATION"]
+    state = WorkerState(pid=os.getpid(), stages=stages, generation=generation, state="ready", since_ms=now_ms)
+    write_worker(data_dir, state)
     while True:
         signal.pause()
 

@@ -57,6 +57,17 @@ def test_acknowledges_nothing_behind_what_is_still_in_work() -> None:
     assert topic.acked == [(1, 0), (0, 0), (0, 1), (0, 2)]
 
 
+def test_what_is_passed_by_is_acknowledged_in_its_place() -> None:
+    topic, intake = Topic(), Intake(100)
+    intake.add(topic.next("a"))
+    intake.pass_by(topic.next("b"))
+    assert (len(intake), topic.acked) == (1, [])
+    intake.done(intake.take(9, nobody))
+    assert topic.acked == [(0, 0), (0, 1)]
+    intake.pass_by(topic.next("c"))
+    assert topic.acked == [(0, 0), (0, 1), (0, 2)]
+
+
 def test_what_came_before_the_partitions_went_is_never_acknowledged() -> None:
     topic, intake = Topic(), Intake(100)
     intake.add(topic.next("a/0"))

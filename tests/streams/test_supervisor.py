@@ -19,7 +19,7 @@ from streams import runtime, supervisor
 from streams.admin import topic_sizes
 from streams.child import Child, ChildFailed
 from streams.environment import to_environment
-from streams.generations import Group
+from streams.generations import Generation, Group, write_generations
 from streams.restarts import RestartPolicy
 from streams.runtime import DataDirInUse, NotRunning, is_alive
 from streams.settings import Settings
@@ -124,6 +124,35 @@ async def test_workers_are_told_the_settings_and_the_addresses(settings: Setting
     assert told["SENSORIUM_METRICS_PORT"] == "9901"
     assert told["OMP_NUM_THREADS"] == told["SENSORIUM_THREADS"] == "3"
     assert '"max_pages": 7' in told["SENSORIUM_LIMITS"]
+
+
+async def test_generations_come_and_go_while_it_runs(settings: Settings) -> None:
+    second = Generation(name="second", settings={"SENSORIUM_PROFILE": "fake"})
+    async with running(settings) as up:
+        before = up.pids
+        write_generations(settings, [Generation(name="first"), second])
+        await up.until(lambda: {"extract@second", "embed-index@second"} <= up.pids.keys())
+        told = settings.data_dir / f"{up.pids['extract@second']}.told"
+        await up.until(told.exists)
+        pids = up.pids
+        assert {name: pids[name] for name in before} == before
+        variables = ast.literal_eval(told.read_text())
+        assert (variables["SENSORIUM_GENERATION"], variables["SENSORIUM_PROFILE"]) == ("second", "fake")
+        write_generations(settings, [second])
+        await up.until(lambda: not is_alive(pids["extract@second"]) and not is_alive(before["extract"]))
+        await up.until(lambda: up.pids["extract"] != before["extract"])
+        told = settings.data_dir / f"{up.pids['extract']}.told"
+        await up.until(told.exists)
+        assert ast.literal_eval(told.read_text())["SENSORIUM_GENERATION"] == "second"
+
+
+async def test_a_generation_that_cannot_run_brings_nothing_else_down(settings: Settings) -> None:
+    write_generations(settings, [Generation(name="first"), Generation(name="second")])
+    async with running(settings, mode="first") as up:
+        await up.until(lambda: up.events.count("generation.failed") == 2)
+        failed = [facts["generation"] for event, facts in up.told if event == "generation.failed"]
+        assert failed == ["second", "second"]
+        assert runtime.resolve(settings).ready
 
 
 def test_settings_survive_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
