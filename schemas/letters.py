@@ -52,6 +52,7 @@ class LetterReplayed(Event):
     ce_type: ClassVar[str] = "sensorium.dead-letter.replayed.v1"
 
     stage: str
+    generation: str = FIRST
     topic: str
     partition: int
     offset: int
@@ -61,7 +62,7 @@ class LetterReplayed(Event):
     @property
     def place(self) -> tuple[str, str, int, int]:
         """That of the letter."""
-        return self.stage, self.topic, self.partition, self.offset
+        return f"{self.stage} {self.generation}", self.topic, self.partition, self.offset
 
     @property
     def key(self) -> str:

@@ -100,6 +100,7 @@ def _replayed(letter: DeadLetter, now_ms: int) -> LetterReplayed:
         tenant=letter.tenant,
         trace=letter.trace,
         stage=letter.stage,
+        generation=letter.generation,
         topic=letter.topic,
         partition=letter.partition,
         offset=letter.offset,
