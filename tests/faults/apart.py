@@ -1,4 +1,4 @@
-"""Lines of the table that are not about a crash: reindexing, broken documents, hostile names."""
+"""Lines of the table that are not about a crash: poison, reindexing, broken documents, hostile names."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from streams.milvus_server import start_milvus
 from tests.faults import mutations, tenants
 from tests.faults.cases import Size
 from tests.faults.oracle import Verdict
+from tests.faults.poison import Rounds, under_poison
 from tests.faults.reindex import Load, under_load
 from tests.faults.scenarios import Line
 from tests.workers.made import DIMENSION
@@ -68,11 +69,13 @@ LONG_LOAD = Load(Size(600, 180, 60, 400), 150.0)
 SHORT_LOAD = Load(Size(60, 18, 6, 60), 40.0)
 
 APART = (
+    Apart("one event in ten poisonous", under_poison(Rounds(5, 150, is_timed=True))),
     Apart("a reindex under load, switched three times", under_load(LONG_LOAD)),
     Apart("broken and hostile documents", broken_documents(200)),
     Apart("hostile names of tenants and filters", isolation(2000)),
 )
 SHORT_APART = (
+    Apart("one event in ten poisonous", under_poison(Rounds(1, 36, is_timed=False))),
     Apart("a reindex under load, switched three times", under_load(SHORT_LOAD)),
     Apart("broken and hostile documents", broken_documents(9)),
     Apart("hostile names of tenants and filters", isolation(150)),

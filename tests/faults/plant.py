@@ -10,7 +10,7 @@ import asyncio
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -156,6 +156,14 @@ class Publishing:
         """Returns once Kafka has it."""
         topic, key, value, headers = record
         return await self._producer.send_and_wait(topic, value=value, key=key, headers=headers)
+
+    async def send_all(self, records: Iterable[tuple[str, Any, Any, Any]]) -> None:
+        """All at once, in order; returns once Kafka has them."""
+        sent = [
+            await self._producer.send(topic, value=value, key=key, headers=headers)
+            for topic, key, value, headers in records
+        ]
+        await asyncio.gather(*sent)
 
 
 @asynccontextmanager
