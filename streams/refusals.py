@@ -7,9 +7,11 @@ event that is one too many is sent or acknowledged.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import structlog
@@ -33,6 +35,9 @@ Send = Callable[[Event], Awaitable[Awaitable[Any]]]
 
 Both steps raise ``InvalidEvent`` for an event that can never be sent, ``TransientError`` where the broker is away.
 """
+
+Letters = list[asyncio.Task[None]]
+"""Refusals of a batch that are being written. They are waited for before the batch may be acknowledged."""
 
 MINUTE_S = 60.0
 
@@ -79,6 +84,19 @@ def _within_a_minute(counts: deque[tuple[float, int]], now: float) -> int:
     while counts and counts[0][0] < now - MINUTE_S:
         counts.popleft()
     return sum(count for _, count in counts)
+
+
+@asynccontextmanager
+async def written() -> AsyncIterator[Letters]:
+    """Waits for the letters that are begun inside. Raises what one of them raised."""
+    letters: Letters = []
+    try:
+        yield letters
+        await asyncio.gather(*letters)
+    finally:
+        for letter in letters:
+            letter.cancel()
+        await asyncio.gather(*letters, return_exceptions=True)
 
 
 class Refusals:

@@ -15,6 +15,7 @@ meanwhile; then nothing of the batch may be acknowledged.
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
@@ -32,7 +33,7 @@ from streams.intake import Received
 from streams.logs import event_ids
 from streams.parts import Parts, Rules
 from streams.record import Record
-from streams.refusals import CapReached, LetterLost, Poisonous, Refusals, Send
+from streams.refusals import CapReached, LetterLost, Letters, Poisonous, Refusals, Send, written
 from streams.wire import carried, child, decode
 from workers.errors import InvalidEvent, TransientError
 from workers.stage import Stage
@@ -51,6 +52,7 @@ class _Open:
 
     received: Received
     event: Event
+    letters: Letters
 
 
 Pending = dict[int, _Open]
@@ -102,28 +104,31 @@ class Work:
             await self._do(batch)
         else:
             reason = f"{deaths} worker processes died while {self._stage.name} worked on it alone"
-            await self._refuse(batch[0], _readable(first), Poisonous(reason, hint=_POISON_HINT), deaths)
+            async with written() as letters:
+                self._refuse(letters, batch[0], _readable(first), Poisonous(reason, hint=_POISON_HINT), deaths)
         ledger.settle(first)
 
     async def _do(self, batch: Sequence[Received]) -> None:
-        pending = await self._decoded(batch)
-        if self._parts.answered and pending:
-            await self._leave_out_answered(pending, self._parts.answered)
-        await self._settle(pending)
+        async with written() as letters:
+            pending = self._decoded(batch, letters)
+            if self._parts.answered and pending:
+                await self._leave_out_answered(pending, self._parts.answered)
+            await self._settle(pending)
         for item in pending.values():
             log.info("event.done", stage=self._stage.name, **event_ids([item.event]))
         self._parts.cap.finished(len(batch))
 
-    async def _decoded(self, batch: Sequence[Received]) -> Pending:
+    def _decoded(self, batch: Sequence[Received], letters: Letters) -> Pending:
         pending: Pending = {}
         for position, received in enumerate(batch):
             try:
-                pending[position] = _Open(received, decode(received.record))
+                pending[position] = _Open(received, decode(received.record), letters)
             except InvalidEvent as error:
-                await self._refuse(received, None, error)
+                self._refuse(letters, received, None, error)
             except Exception as fault:  # a hole in the codec must not hold up the partition
                 log.exception("record.unreadable", topic=received.record.topic, offset=received.record.offset)
-                await self._refuse(received, None, Poisonous(f"reading it failed: {fault!r}", hint=_POISON_HINT))
+                unreadable = Poisonous(f"reading it failed: {fault!r}", hint=_POISON_HINT)
+                self._refuse(letters, received, None, unreadable)
         return pending
 
     async def _leave_out_answered(self, pending: Pending, answered: Answered) -> None:
@@ -175,7 +180,7 @@ class Work:
             else:
                 return
         reason = f"{self._stage.name} failed at it {self._rules.attempts} times: {fault!r}"
-        await self._drop(pending, position, Poisonous(reason[:1000], hint=_POISON_HINT), self._rules.attempts)
+        self._drop(pending, position, Poisonous(reason[:1000], hint=_POISON_HINT), self._rules.attempts)
 
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do ``work`` again until the parts that it needs are there. Raises ``GivenUp`` where there is no time."""
@@ -224,7 +229,7 @@ class Work:
         if position not in pending:
             return None
         if isinstance(result, InvalidEvent):
-            await self._drop(pending, position, result)
+            self._drop(pending, position, result)
             return None
         item = pending[position]
         if not self._is_ours(item.received):
@@ -233,14 +238,14 @@ class Work:
         try:
             return position, onward, await self._send(onward)
         except InvalidEvent as error:
-            await self._drop(pending, position, error)
+            self._drop(pending, position, error)
             return None
 
     async def _delivered(self, pending: Pending, position: int, event: Event, delivery: Awaitable[Any]) -> None:
         try:
             await delivery
         except InvalidEvent as error:
-            await self._drop(pending, position, error)
+            self._drop(pending, position, error)
         else:
             if self._parts.answered:
                 self._parts.answered.add(event)
@@ -252,17 +257,19 @@ class Work:
         trace = child(origin.trace, self._stage.name, now)
         return carried(origin, event).model_copy(update={"trace": trace, "tenant": origin.tenant})
 
-    async def _drop(self, pending: Pending, position: int, error: InvalidEvent, attempts: int = 1) -> None:
+    def _drop(self, pending: Pending, position: int, error: InvalidEvent, attempts: int = 1) -> None:
         if item := pending.pop(position, None):
-            await self._refuse(item.received, item.event, error, attempts)
+            self._refuse(item.letters, item.received, item.event, error, attempts)
 
-    async def _refuse(self, received: Received, event: Event | None, error: InvalidEvent, attempts: int = 1) -> None:
-        """Dead-letter a record, tell its asker, and wait until both are durable."""
+    def _refuse(
+        self, letters: Letters, received: Received, event: Event | None, error: InvalidEvent, attempts: int = 1
+    ) -> None:
+        """Dead-letter a record and tell its asker, while the others of its batch go on."""
         if not self._is_ours(received):
             raise GivenUp
         self._parts.cap.refuse(self._stage.name)
-        refuse = self._refusals.refuse
-        await self._patiently(lambda: refuse(received.record, event, error, attempts))
+        refuse = partial(self._refusals.refuse, received.record, event, error, attempts)
+        letters.append(asyncio.create_task(self._patiently(refuse), name="refusal"))
 
 
 def _halves(pending: Pending) -> list[Pending]:
