@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.apart import SHORT_APART
+from tests.faults.apart import SHORT_APART, Apart
 from tests.faults.cases import SHORT, SHORT_CASES, Case, Size
 from tests.faults.oracle import Row
 from tests.faults.scenarios import quiet_run
@@ -23,10 +23,14 @@ def quiet(tmp_path_factory: pytest.TempPathFactory, need: Callable[[str, str], s
     return {SHORT: asyncio.run(quiet_run(SHORT.journal(), tmp_path_factory.mktemp("quiet")))}
 
 
-async def test_a_reindex_under_load_loses_no_question_and_no_document(tmp_path: Path, quiet: object) -> None:
-    (check,) = [check for check in SHORT_APART if "reindex" in check.name]
+@pytest.mark.parametrize(
+    "check",
+    [check for check in SHORT_APART if "reindex" in check.name or "poison" in check.name],
+    ids=lambda it: it.name,
+)
+async def test_healthy_events_and_questions_go_on(check: Apart, tmp_path: Path, quiet: object) -> None:
     line = await check.run(tmp_path)
-    assert line.injected == 3
+    assert line.injected >= 3
     assert line.verdict.is_clean, line
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import sys
 import tempfile
 from pathlib import Path
@@ -59,6 +60,7 @@ async def run_apart(checks: list[Apart], folder: Path) -> list[Line]:
 
 def main() -> int:
     """The exit code."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it tells of every attempt while Kafka is away
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--short", action="store_true", help="the short form that every test run takes")
     parser.add_argument("--only", default="", help="cases whose name holds this word")

@@ -64,6 +64,27 @@ async def test_record_that_is_no_event_is_dead_lettered_and_the_next_is_served()
     assert broker.acked == [0, 1]
 
 
+async def test_letters_are_written_side_by_side_and_all_before_the_batch_is_acknowledged() -> None:
+    async def refuse_all(batch: Sequence[Event]) -> AsyncGenerator[Output, None]:
+        for origin in range(len(batch)):
+            yield Output(origin, InvalidMedia("broken"))
+
+    broker = Broker()
+    broker.hold = asyncio.Event()
+    shell = shell_of(refuse_all, broker)
+    for number in range(4):
+        await shell.put(broker.received(extracted(f"d{number}"), number))
+    run = asyncio.create_task(shell.run())
+    async with asyncio.timeout(5):
+        while len(broker.of(DeadLetter)) < 4:
+            await asyncio.sleep(0)
+    assert broker.acked == []
+    broker.hold.set()
+    await shell.close()
+    await run
+    assert broker.acked == [0, 1, 2, 3]
+
+
 async def test_asker_of_a_refused_query_hears_why() -> None:
     async def process(batch: Sequence[Event]) -> AsyncGenerator[Output, None]:
         yield Output(0, InvalidEvent("a question without parts", hint="ask something"))
