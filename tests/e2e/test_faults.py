@@ -23,11 +23,10 @@ def quiet(tmp_path_factory: pytest.TempPathFactory, need: Callable[[str, str], s
     return {SHORT: asyncio.run(quiet_run(SHORT.journal(), tmp_path_factory.mktemp("quiet")))}
 
 
-@pytest.mark.parametrize(
-    "check",
-    [check for check in SHORT_APART if "reindex" in check.name or "poison" in check.name],
-    ids=lambda it: it.name,
-)
+GOING_ON = [check for check in SHORT_APART if "reindex" in check.name or "poison" in check.name]
+
+
+@pytest.mark.parametrize("check", GOING_ON, ids=lambda check: check.name)
 async def test_healthy_events_and_questions_go_on(check: Apart, tmp_path: Path, quiet: object) -> None:
     line = await check.run(tmp_path)
     assert line.injected >= 3
