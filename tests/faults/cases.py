@@ -54,7 +54,7 @@ class Case:
 
 POINTS = ("consumed", "effect", "sent", "published", "acked")
 EACH_POINT = [
-    f"{stage}:{point}:{3 * place + nth}" for stage in STAGES for place, point in enumerate(POINTS) for nth in (1, 2, 3)
+    f"{stage}:{point}:{place + nth}" for stage in STAGES for place, point in enumerate(POINTS) for nth in (1, 2, 3)
 ]
 """Every point of every stage three times, at different events: a number counts passages since the process began."""
 SOME_POINTS = [f"{stage}:{POINTS[number % len(POINTS)]}:{1 + number % 2}" for number, stage in enumerate(STAGES)]
