@@ -22,6 +22,8 @@ from tests.faults.plant import COLLECTION, Plant, plant
 ANSWERS, ANSWER_PARTITIONS = "answers.streamed.v1", 4
 DEAD_LETTERS = "dead-letters.v1"
 SETTLE_S = 180.0
+RESTART_S = 5.0
+"""What a worker needs to be ready again, at most."""
 POLL_S = 2.0
 
 
@@ -148,7 +150,7 @@ def armed(points: Sequence[str]) -> tuple[Faults, dict[str, str]]:
     """
 
     async def inject(found: Plant) -> None:
-        deadline = time.monotonic() + SETTLE_S
+        deadline = time.monotonic() + SETTLE_S + RESTART_S * len(points)
         while len(found.fired()) < len(points):
             assert time.monotonic() < deadline, f"{len(points) - len(found.fired())} fault points were not reached"
             await asyncio.sleep(0.5)
