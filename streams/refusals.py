@@ -88,10 +88,14 @@ def _within_a_minute(counts: deque[tuple[float, int]], now: float) -> int:
 
 @asynccontextmanager
 async def written() -> AsyncIterator[Letters]:
-    """Waits for the letters that are begun inside. Raises what one of them raised."""
+    """Waits for the letters that are begun inside, also where the batch fails. Raises what one of them raised."""
     letters: Letters = []
     try:
-        yield letters
+        try:
+            yield letters
+        except Exception:  # such as CapReached, which counts them as refused
+            await asyncio.gather(*letters, return_exceptions=True)
+            raise
         await asyncio.gather(*letters)
     finally:
         for letter in letters:

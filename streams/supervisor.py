@@ -164,7 +164,7 @@ class Supervisor:
             for name in gone:
                 running.pop(name).cancel()
             await self._stop_workers(gone)
-            for name in wanted.keys() - running.keys():
+            for name in [name for name in wanted if name not in running]:  # in their order: it numbers them
                 self._plans[name] = wanted[name]
                 running[name] = group.create_task(self._keep_worker(wanted[name]))
             await asyncio.sleep(GENERATIONS_POLL_S)

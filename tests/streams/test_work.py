@@ -285,6 +285,19 @@ async def test_stage_that_refuses_too_much_stops_before_the_letter_that_is_one_t
     assert "dead-letters replay --stage embed" in stopped.value.hint
 
 
+async def test_letters_that_were_begun_when_the_cap_is_reached_are_written_all_the_same() -> None:
+    async def refuse_all(batch: Sequence[Event]) -> AsyncGenerator[Output, None]:
+        for origin in range(len(batch)):
+            yield Output(origin, InvalidEvent("bad"))
+
+    broker = Broker()
+    shell = shell_of(refuse_all, broker, Rules(batch_size=8), cap=Cap(5))
+    with pytest.raises(CapReached):
+        await served(shell, broker, *[extracted(f"d{number}") for number in range(8)])
+    assert len(broker.of(DeadLetter)) == 5
+    assert broker.acked == []
+
+
 def test_cap_counts_a_minute_and_spares_a_stage_that_takes_more_than_it_refuses() -> None:
     now = 0.0
     cap = Cap(3, clock=lambda: now)
