@@ -23,6 +23,7 @@ from aiokafka.structs import RecordMetadata
 from schemas.base import Event
 from schemas.generations import FIRST
 from streams.record import Record
+from streams.security import client_options, unreachable
 from streams.wire import encode
 from workers.errors import InvalidEvent, TransientError
 
@@ -67,13 +68,11 @@ class Publisher:
         self._renewing = asyncio.Lock()
 
     async def start(self) -> None:
-        """Connect. Raises ``TransientError`` where no broker answers."""
+        """Connect. Raises ``TransientError`` where no broker answers, ``AccessDenied`` where one does not let us in."""
         try:
             self._producer = await self._connect(idempotent=await _is_idempotent(self._bootstrap))
         except KafkaError as error:
-            raise TransientError(
-                f"no Kafka answers at {self._bootstrap}", hint="is `sensorium up` running? or set SENSORIUM_KAFKA"
-            ) from error
+            raise await unreachable(self._bootstrap, error) from error
 
     async def stop(self) -> None:
         """Flush and disconnect."""
@@ -130,7 +129,7 @@ class Publisher:
 
     async def _connect(self, *, idempotent: bool) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap,
+            **client_options(self._bootstrap),
             acks="all",
             enable_idempotence=idempotent,
             max_request_size=MAX_REQUEST_BYTES,
@@ -156,7 +155,7 @@ def _sorted(error: KafkaError, record: Record) -> InvalidEvent | TransientError:
 
 async def _is_idempotent(bootstrap: str) -> bool:
     """Whether the broker gives out producer ids; the embedded one says only when asked that it does not."""
-    client = AIOKafkaClient(bootstrap_servers=bootstrap)
+    client = AIOKafkaClient(**client_options(bootstrap))
     try:
         await client.bootstrap()
         request = InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=1000)
