@@ -21,7 +21,7 @@ _MEMORY = "_documents"
 
 @dataclass(frozen=True, slots=True)
 class Generations:
-    """Those of one alias. ``uri``, ``token``, ``timeout_s`` (seconds) and ``tls`` (pymilvus's options) are the server's."""
+    """Those of one alias; the server's ``uri``, ``token``, ``timeout_s`` (seconds) and ``tls`` (pymilvus's options)."""
 
     uri: str
     token: str

@@ -106,7 +106,14 @@ def is_transient(error: BaseException) -> bool:
     return False
 
 
-def prepare(uri: str, token: str, timeout_s: float, collections: Mapping[str, Kind], alias: str) -> bool:
+def prepare(
+    uri: str,
+    token: str,
+    timeout_s: float,
+    collections: Mapping[str, Kind],
+    alias: str,
+    tls: Mapping[str, str] | None = None,
+) -> bool:
     """Create, index and load ``collections``; let ``alias`` name the first unless it names one already.
 
     Blocks. Several workers may do it at the same time. Returns whether the server is milvus-lite, which its clients
