@@ -24,6 +24,7 @@ from schemas.base import Event
 from schemas.generations import FIRST
 from streams.record import Record
 from streams.security import client_options, unreachable
+from streams.tenancy import Sign
 from streams.wire import encode
 from workers.errors import InvalidEvent, TransientError
 
@@ -58,10 +59,12 @@ class Publisher:
     An idempotent producer numbers its records: after one that failed, the broker refuses those that follow. So the next
     ``send`` after a failure begins with a new producer, once the old one has got rid of what it can still deliver.
     ``generation`` is that of the worker; a client sends nothing for which it matters.
+    ``sign`` shows who sends what goes to the topics of producers.
     """
 
-    def __init__(self, bootstrap: str, generation: str = FIRST) -> None:
+    def __init__(self, bootstrap: str, generation: str = FIRST, sign: Sign = lambda record: record) -> None:
         self._bootstrap = bootstrap
+        self._sign = sign
         self._generation = generation
         self._producer: AIOKafkaProducer | None = None
         self._has_failed = False
@@ -93,7 +96,7 @@ class Publisher:
 
     async def send_record(self, record: Record) -> Delivery:
         """Like ``send``, for a record that is encoded already; its key says to which partition."""
-        return await self._send(record)
+        return await self._send(self._sign(record))
 
     async def _send(self, record: Record, **place: int | None) -> Delivery:
         if self._has_failed:

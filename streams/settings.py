@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from schemas.generations import FIRST
+from streams.tenancy import Producer
 from workers.limits import Limits
 
 
@@ -48,6 +49,13 @@ class Settings(BaseSettings):
     milvus_key: Path | None = Field(None, description="PEM file of its key")
     milvus_server_name: str = Field("", description="the name in Milvus's certificate, where it is not the host's")
     collection: str = Field("sensorium", description="name of the Milvus collection's alias")
+    producers: dict[str, Producer] = Field(
+        {}, description='who may publish and ask for which tenant: {"name": {"tenant": ..., "secret": ...}}'
+    )
+    producer: str = Field(
+        "", description="the name under which this client publishes and asks, where events are signed"
+    )
+    producer_secret: SecretStr = SecretStr("")
     generation: str = Field(
         FIRST,
         pattern=r"^[a-z][a-z0-9]{0,19}$",

@@ -122,7 +122,9 @@ class Work:
         pending: Pending = {}
         for position, received in enumerate(batch):
             try:
-                pending[position] = _Open(received, decode(received.record), letters)
+                event = decode(received.record)
+                self._parts.check(received.record, event)
+                pending[position] = _Open(received, event, letters)
             except InvalidEvent as error:
                 self._refuse(letters, received, None, error)
             except Exception as fault:  # a hole in the codec must not hold up the partition
