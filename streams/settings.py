@@ -52,9 +52,7 @@ class Settings(BaseSettings):
     producers: dict[str, Producer] = Field(
         {}, description='who may publish and ask for which tenant: {"name": {"tenant": ..., "secret": ...}}'
     )
-    producer: str = Field(
-        "", description="the name under which this client publishes and asks, where events are signed"
-    )
+    producer: str = Field("", description="the name under which this client signs what it publishes and asks")
     producer_secret: SecretStr = SecretStr("")
     generation: str = Field(
         FIRST,

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from streams import kafka_java
 from streams.child import Child
-from streams.client import Client
+from streams.client import AskOptions, Client
 from streams.environment import to_environment
 from streams.publisher import Publisher
 from streams.runtime import running
@@ -33,6 +33,7 @@ pytestmark = [
 ]
 
 USER, PASSWORD = "sensorium", "a password that nobody may read"
+PRODUCER, SECRET = "newsroom", "a secret that nobody may read"
 SOON_S = 20.0
 LISTENER = f"""\
 inter.broker.listener.name=SASL_SSL
@@ -100,6 +101,9 @@ def settings_for(secured: Secured, data_dir: Path, **changes: object) -> Setting
         "kafka_username": USER,
         "kafka_password": SecretStr(PASSWORD),
         "kafka_ca": secured.authority,
+        "producers": {PRODUCER: {"tenant": "news", "secret": SECRET}},
+        "producer": PRODUCER,
+        "producer_secret": SecretStr(SECRET),
         "profile": "fake",
         "generator": "extractive",
     }
@@ -123,17 +127,28 @@ def _command(*words: str) -> list[str]:
 
 async def test_publish_and_ask_over_tls_with_a_password_that_nobody_can_read(up: Settings) -> None:
     async with Client(up, ready_timeout_s=90) as client:
-        published = await client.publish(b"The ferry leaves at noon from the old harbour.")
+        published = await client.publish(b"The ferry leaves at noon from the old harbour.", tenant="news")
         assert await client.searchable([published], 60) == []
-        [first, *_] = await client.search("When does the ferry leave?")
+        [first, *_] = await client.search("When does the ferry leave?", AskOptions(tenant="news"))
         assert first.document_id == published.document_id
+        await _nobody_speaks_for_another(client)
     found = running(up.data_dir)
     assert found
     for pid in (found.pid, *found.pids.values()):
-        assert PASSWORD.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
+        line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+        assert PASSWORD not in line
+        assert SECRET not in line
     files = [path for path in up.data_dir.rglob("*") if path.is_file() and not path.name.endswith(".key")]
     assert len(files) > 10
-    assert not [path for path in files if PASSWORD.encode() in path.read_bytes()]
+    for secret in (PASSWORD, SECRET):
+        assert not [path for path in files if secret.encode() in path.read_bytes()]
+
+
+async def _nobody_speaks_for_another(client: Client) -> None:
+    forged = await client.publish(b"The ferry is cancelled.", tenant="sports")
+    gone = await client.delete_all(tenant="sports")
+    refused = await client.searchable([forged, gone], 60)
+    assert ["newsroom' may not speak for the tenant 'sports'" in step.reason for step in refused] == [True, True]
 
 
 @pytest.mark.parametrize(
