@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -151,3 +154,13 @@ def test_secrets_reach_the_workers_and_nobody_else(monkeypatch: pytest.MonkeyPat
     for name, value in to_environment(settings).items():
         monkeypatch.setenv(name, value)
     assert Settings().producers == PRODUCERS
+
+
+def test_the_example_of_the_documentation_signs() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
+    [example] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(example, names)
+    plain = [("content-type", b"text/plain"), ("tenant", b"news")]
+    headers = names["sign"](b"media.received.v1", None, b"words", plain, "newsroom", SECRET)
+    assert accepts(Record("media.received.v1", b"words", None, tuple(headers)))
