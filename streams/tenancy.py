@@ -21,7 +21,7 @@ from streams.record import Headers, Record
 from streams.topics import MEDIA_RECEIVED, QUERIES_ASKED
 from workers.errors import InvalidEvent
 
-PRODUCER, SIGNATURE = "ce_producer", "ce_signature"
+PRODUCER, SIGNATURE = "sensorium-producer", "sensorium-signature"
 EVERY_TENANT = "*"
 """The tenant of a producer that may speak for all, and may switch index generations."""
 ENTRIES = (MEDIA_RECEIVED.name, QUERIES_ASKED.name)
