@@ -7,8 +7,8 @@ topic that it is merely asked about. Raises ``TransientError`` where the broker 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 
 import stamina
 import structlog
@@ -23,6 +23,7 @@ from aiokafka.errors import (
 )
 
 from schemas.generations import FIRST
+from streams.security import client_options, unreachable
 from streams.stages import STAGES, group_id
 from streams.topics import PER_GENERATION, TOPICS, Topic, of_generation
 from workers.errors import TransientError
@@ -139,8 +140,8 @@ async def _partitions(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str,
 async def _offsets(bootstrap: str, partitions: Iterable[list[TopicPartition]]) -> dict[TopicPartition, tuple[int, int]]:
     """The first offset that is still there and the one of the next record."""
     wanted = [part for parts in partitions for part in parts]
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
-    with _translated(bootstrap):
+    consumer = AIOKafkaConsumer(**client_options(bootstrap), enable_auto_commit=False)
+    async with _translated(bootstrap):
         try:
             await consumer.start()
             begins, ends = await asyncio.gather(consumer.beginning_offsets(wanted), consumer.end_offsets(wanted))
@@ -151,8 +152,8 @@ async def _offsets(bootstrap: str, partitions: Iterable[list[TopicPartition]]) -
 
 @asynccontextmanager
 async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    with _translated(bootstrap):
+    admin = AIOKafkaAdminClient(**client_options(bootstrap))
+    async with _translated(bootstrap):
         try:
             await admin.start()
             yield admin
@@ -160,10 +161,9 @@ async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
             await admin.close()
 
 
-@contextmanager
-def _translated(bootstrap: str) -> Iterator[None]:
+@asynccontextmanager
+async def _translated(bootstrap: str) -> AsyncIterator[None]:
     try:
         yield
     except KafkaError as error:
-        hint = "is `sensorium up`, or the broker that SENSORIUM_KAFKA names, running?"
-        raise TransientError(f"Kafka at {bootstrap} does not answer: {error}", hint=hint) from error
+        raise await unreachable(bootstrap, error) from error

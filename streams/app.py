@@ -15,6 +15,7 @@ import structlog
 from faust.transport.drivers import aiokafka as driver
 
 from streams.record import Record
+from streams.security import faust_credentials
 from streams.settings import Settings
 from streams.shell import Received, Shell
 from streams.stages import group_id
@@ -81,6 +82,7 @@ def build_app(topic: Topic, shell: Shell, settings: Settings, bootstrap: str) ->
     app = _App(
         group_id(shell.stage.name, settings.generation),
         broker=[f"aiokafka://{server.strip()}" for server in bootstrap.split(",")],
+        broker_credentials=faust_credentials(bootstrap),
         store="memory://",
         datadir=str(unused),
         autodiscover=False,

@@ -38,6 +38,7 @@ from streams.query_ids import new_query_id
 from streams.settings import Settings
 from streams.shell import wall_ms
 from streams.tail import Tail
+from streams.tenancy import signer
 from streams.topics import DEAD_LETTERS, PER_GENERATION, of_generation
 from streams.wire import new_traceparent
 from workers.store.blobs import BlobStore
@@ -87,7 +88,8 @@ class Client:
         """Connect; waits while ``sensorium up`` is still starting. Raises ``NotRunning``."""
         addresses = await runtime.wait_ready(self._settings, self._ready_timeout_s)
         self._blobs = BlobStore(addresses.blobs, self._settings.media_roots)
-        self._publisher = Publisher(addresses.kafka)
+        secret = self._settings.producer_secret.get_secret_value()
+        self._publisher = Publisher(addresses.kafka, sign=signer(self._settings.producer, secret))
         self._answers = AnswerReader(addresses.kafka)
         self._board = ProgressBoard()
         self._kafka = addresses.kafka

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
 from streams.runtime import Addresses
 from streams.settings import Settings
@@ -17,15 +19,25 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 
 def to_environment(settings: Settings) -> dict[str, str]:
     """The variables that make ``Settings()`` equal to ``settings`` in another process; what is default is left out."""
-    plain = settings.model_dump(mode="json", include=settings.model_fields_set)
-    for name in plain:
-        value = getattr(settings, name)
-        if isinstance(value, SecretStr):
-            plain[name] = value.get_secret_value()
+    chosen = settings.model_fields_set
+    plain = {name: _revealed(getattr(settings, name)) for name in settings.model_dump(include=chosen)}
     return {
         f"{PREFIX}{name.upper()}": value if isinstance(value, str) else json.dumps(value)
         for name, value in plain.items()
     }
+
+
+def _revealed(value: Any) -> Any:
+    """``value`` as JSON has it, its secrets in the clear: for the environment of a child process, nothing else."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, BaseModel):
+        return {name: _revealed(each) for name, each in value}
+    if isinstance(value, Mapping):
+        return {name: _revealed(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_revealed(each) for each in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def worker_environment(settings: Settings, addresses: Addresses, number: int) -> Mapping[str, str]:

@@ -22,6 +22,7 @@ from schemas.generations import GenerationBegins, GenerationSwitched
 from schemas.queries import QueryAsked
 from streams.record import Record
 from streams.tail import open_consumer, read_to_end
+from streams.tenancy import Check
 from streams.topics import GENERATIONS
 from streams.wire import decode
 from workers.errors import InvalidEvent, TransientError
@@ -37,10 +38,17 @@ Switches = Callable[[], Awaitable[Sequence[GenerationSwitched]]]
 class Gate:
     """The gate of one worker. ``in_use`` asks the store; both it and ``switches`` are asked seldom."""
 
-    def __init__(self, generation: str, switches: Switches, in_use: Callable[[], Awaitable[str]]) -> None:
+    def __init__(
+        self,
+        generation: str,
+        switches: Switches,
+        in_use: Callable[[], Awaitable[str]],
+        check: Check = lambda record, event: None,
+    ) -> None:
         self._generation = generation
         self._switches = switches
         self._in_use = in_use
+        self._check = check
         self._answering: dict[int, str] = {}  # by partition
         self._reading: asyncio.Task[Sequence[GenerationSwitched]] | None = None
 
@@ -54,13 +62,22 @@ class Gate:
         partition = record.partition
         if partition not in self._answering:
             self._answering[partition] = await self._before(record)
-        event = _event(record)
+        event = self._event(record)
         if isinstance(event, GenerationBegins):
             log.info("generation.begins", generation=event.generation, partition=partition, offset=record.offset)
             self._answering[partition] = event.generation
             return False
         asked = event.generation if isinstance(event, QueryAsked) else ""
         return (asked or self._answering[partition]) == self._generation
+
+    def _event(self, record: Record) -> Event | None:
+        """What ``record`` holds. What nobody may send, or read, goes to the generation in use, which refuses it."""
+        try:
+            event = decode(record)
+            self._check(record, event)
+        except InvalidEvent:
+            return None
+        return event
 
     async def _before(self, record: Record) -> str:
         """The generation that answers at the place of ``record``."""
@@ -80,14 +97,6 @@ async def _patiently(work: Callable[[], Awaitable[T]]) -> T:
         with attempt:
             return await work()
     raise AssertionError("it is tried for ever")
-
-
-def _event(record: Record) -> Event | None:
-    """What ``record`` holds; what cannot be read goes to the workers of the generation in use, which refuse it."""
-    try:
-        return decode(record)
-    except InvalidEvent:
-        return None
 
 
 def switches_of(bootstrap: str) -> Switches:

@@ -14,6 +14,7 @@ from streams.faultpoints import Reach, nowhere
 from streams.gate import Gate
 from streams.ledger import Ledger, Turns
 from streams.refusals import Cap
+from streams.tenancy import Check
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
 
@@ -52,6 +53,7 @@ class Parts:
     turns: Turns = field(default_factory=Turns)
     answered: Answered | None = None
     gate: Gate | None = None
+    check: Check = lambda record, event: None
     generation: str = FIRST
     now_ms: Callable[[], int] = wall_ms
     reach: Reach = nowhere

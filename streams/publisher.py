@@ -23,6 +23,8 @@ from aiokafka.structs import RecordMetadata
 from schemas.base import Event
 from schemas.generations import FIRST
 from streams.record import Record
+from streams.security import client_options, unreachable
+from streams.tenancy import Sign
 from streams.wire import encode
 from workers.errors import InvalidEvent, TransientError
 
@@ -57,23 +59,23 @@ class Publisher:
     An idempotent producer numbers its records: after one that failed, the broker refuses those that follow. So the next
     ``send`` after a failure begins with a new producer, once the old one has got rid of what it can still deliver.
     ``generation`` is that of the worker; a client sends nothing for which it matters.
+    ``sign`` shows who sends what goes to the topics of producers.
     """
 
-    def __init__(self, bootstrap: str, generation: str = FIRST) -> None:
+    def __init__(self, bootstrap: str, generation: str = FIRST, sign: Sign = lambda record: record) -> None:
         self._bootstrap = bootstrap
+        self._sign = sign
         self._generation = generation
         self._producer: AIOKafkaProducer | None = None
         self._has_failed = False
         self._renewing = asyncio.Lock()
 
     async def start(self) -> None:
-        """Connect. Raises ``TransientError`` where no broker answers."""
+        """Connect. Raises ``TransientError`` where no broker answers, ``AccessDenied`` where one does not let us in."""
         try:
             self._producer = await self._connect(idempotent=await _is_idempotent(self._bootstrap))
         except KafkaError as error:
-            raise TransientError(
-                f"no Kafka answers at {self._bootstrap}", hint="is `sensorium up` running? or set SENSORIUM_KAFKA"
-            ) from error
+            raise await unreachable(self._bootstrap, error) from error
 
     async def stop(self) -> None:
         """Flush and disconnect."""
@@ -94,7 +96,7 @@ class Publisher:
 
     async def send_record(self, record: Record) -> Delivery:
         """Like ``send``, for a record that is encoded already; its key says to which partition."""
-        return await self._send(record)
+        return await self._send(self._sign(record))
 
     async def _send(self, record: Record, **place: int | None) -> Delivery:
         if self._has_failed:
@@ -130,7 +132,7 @@ class Publisher:
 
     async def _connect(self, *, idempotent: bool) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap,
+            **client_options(self._bootstrap),
             acks="all",
             enable_idempotence=idempotent,
             max_request_size=MAX_REQUEST_BYTES,
@@ -156,7 +158,7 @@ def _sorted(error: KafkaError, record: Record) -> InvalidEvent | TransientError:
 
 async def _is_idempotent(bootstrap: str) -> bool:
     """Whether the broker gives out producer ids; the embedded one says only when asked that it does not."""
-    client = AIOKafkaClient(bootstrap_servers=bootstrap)
+    client = AIOKafkaClient(**client_options(bootstrap))
     try:
         await client.bootstrap()
         request = InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=1000)

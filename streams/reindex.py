@@ -25,6 +25,7 @@ from streams.publisher import Publisher
 from streams.settings import Settings
 from streams.shell import wall_ms
 from streams.stages import PER_GENERATION, generations_of
+from streams.tenancy import signer
 from streams.topics import QUERIES_ASKED
 from streams.wire import encode
 from workers.errors import SensoriumError
@@ -145,7 +146,8 @@ class Reindexing:
         publisher = Publisher(self._addresses.kafka)
         await publisher.start()
         try:
-            mark = encode(GenerationBegins(generation=name))
+            secret = self._settings.producer_secret.get_secret_value()
+            mark = signer(self._settings.producer, secret)(encode(GenerationBegins(generation=name)))
             partitions = await partitions_of(self._addresses.kafka, QUERIES_ASKED)
             sent = [await publisher.send_again(replace(mark, partition=number)) for number in partitions]
             places = [await delivery for delivery in sent]

@@ -21,6 +21,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.generations import FIRST
+from streams.security import kafka_address
 from streams.settings import Settings
 from workers.errors import SensoriumError
 
@@ -177,7 +178,7 @@ def resolve(settings: Settings, *, needs_store: bool = True) -> Addresses:
     here = found or _NOBODY
     return here.model_copy(
         update={
-            "kafka": kafka,
+            "kafka": kafka_address(kafka, settings),
             "milvus": milvus,
             "blobs": settings.blobs or here.blobs or blob_root(settings),
             # Workers on other machines are not waited for: their topics keep what is published.

@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from schemas.generations import FIRST
+from streams.tenancy import Producer
 from workers.limits import Limits
 
 
@@ -26,9 +27,33 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path(".sensorium"), description="state of this machine: addresses, index, blobs, logs")
 
     kafka: str = Field("", description="bootstrap servers; empty: the broker that `sensorium up` started")
+    kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="how Kafka is reached"
+    )
+    kafka_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512", description="how name and password are shown to Kafka, with SASL"
+    )
+    kafka_username: str = ""
+    kafka_password: SecretStr = SecretStr("")
+    kafka_ca: Path | None = Field(None, description="PEM file of who signs Kafka's certificates; none: the system's")
+    kafka_cert: Path | None = Field(None, description="PEM file of our own certificate, where Kafka asks for one")
+    kafka_key: Path | None = Field(None, description="PEM file of its key; none: it lies in the certificate's")
+    kafka_key_password: SecretStr = SecretStr("")
+    kafka_check_hostname: bool = Field(True, description="whether Kafka's certificate must be for the host's name")
     milvus: str = Field("", description="URI of Milvus; empty: the store that `sensorium up` started")
-    milvus_token: SecretStr = SecretStr("")
+    milvus_token: SecretStr = Field(SecretStr(""), description="user:password, or an API key")
+    milvus_ca: Path | None = Field(
+        None, description="PEM file of who signs Milvus's certificate; an https:// address turns TLS on"
+    )
+    milvus_cert: Path | None = Field(None, description="PEM file of our own certificate, where Milvus asks for one")
+    milvus_key: Path | None = Field(None, description="PEM file of its key")
+    milvus_server_name: str = Field("", description="the name in Milvus's certificate, where it is not the host's")
     collection: str = Field("sensorium", description="name of the Milvus collection's alias")
+    producers: dict[str, Producer] = Field(
+        {}, description='who may publish and ask for which tenant: {"name": {"tenant": ..., "secret": ...}}'
+    )
+    producer: str = Field("", description="the name under which this client signs what it publishes and asks")
+    producer_secret: SecretStr = SecretStr("")
     generation: str = Field(
         FIRST,
         pattern=r"^[a-z][a-z0-9]{0,19}$",

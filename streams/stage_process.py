@@ -23,6 +23,7 @@ from streams.publisher import Publisher
 from streams.refusals import Cap
 from streams.shell import Shell
 from streams.stages import Resources, StageSpec, own_name
+from streams.tenancy import checker
 from streams.topics import of_generation
 from workers.errors import TransientError
 
@@ -59,6 +60,7 @@ class StageProcess:
             turns=turns,
             answered=None if spec.is_ingestion else Answered(answers_of(resources.addresses.kafka)),
             gate=_gate(resources) if spec.name == "retrieve" else None,
+            check=checker(settings.producers),
             generation=settings.generation,
             reach=armed(settings.faults, spec.name, settings.data_dir),
             on_trouble=partial(on_trouble, spec.name),
@@ -110,7 +112,12 @@ class StageProcess:
 
 
 def _gate(resources: Resources) -> Gate:
-    return Gate(resources.settings.generation, switches_of(resources.addresses.kafka), resources.store.in_use)
+    return Gate(
+        resources.settings.generation,
+        switches_of(resources.addresses.kafka),
+        resources.store.in_use,
+        checker(resources.settings.producers),
+    )
 
 
 async def first_of(*work: Awaitable[object]) -> None:

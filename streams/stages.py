@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from schemas.generations import FIRST
 from streams.runtime import Addresses
+from streams.security import milvus_options
 from streams.settings import Settings
 from streams.topics import (
     CHUNKS_EMBEDDED,
@@ -90,6 +91,7 @@ class Resources:
             dimension=self.models.dimension,
             generation=self.settings.generation,
             fingerprint=self.models.generation,
+            tls=milvus_options(self.settings),
         )
 
 
@@ -101,7 +103,8 @@ def generations_of(settings: Settings, addresses: Addresses) -> Generations:
     """The index generations of the store."""
     from workers.store.generations import Generations
 
-    return Generations(addresses.milvus, settings.milvus_token.get_secret_value(), settings.collection)
+    token = settings.milvus_token.get_secret_value()
+    return Generations(addresses.milvus, token, settings.collection, tls=milvus_options(settings))
 
 
 def own_name(stage: str, generation: str) -> str:

@@ -33,6 +33,7 @@ from streams.kafka_java import start_kafka
 from streams.milvus_server import start_milvus
 from streams.restarts import DEFAULT_POLICY, STOPPED, RestartPolicy, keep_alive
 from streams.runtime import Addresses
+from streams.security import kafka_address
 from streams.settings import Settings
 from streams.stages import STAGES
 from workers.errors import TransientError
@@ -249,7 +250,7 @@ class Supervisor:
             wait_jitter=0.1,
         ):
             with attempt:
-                await ensure_topics(self._addresses.kafka)
+                await ensure_topics(kafka_address(self._addresses.kafka, self._settings))
 
     async def _start_store(self) -> Child:
         port = int(self._addresses.milvus.rpartition(":")[2])

@@ -17,6 +17,7 @@ from aiokafka.partitioner import DefaultPartitioner
 
 from schemas.base import Event
 from streams.record import Record
+from streams.security import client_options, unreachable
 from streams.topics import Topic
 from streams.wire import decode
 from workers.errors import InvalidEvent, SensoriumError, TransientError
@@ -49,7 +50,7 @@ async def open_consumer(
     With ``since_ms`` it stands at the first record since then, where the broker can tell. Stop it when done.
     """
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
+        **client_options(bootstrap),
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
@@ -62,7 +63,7 @@ async def open_consumer(
             await _seek(consumer, since_ms)
     except KafkaError as error:
         await consumer.stop()
-        raise _away(bootstrap) from error
+        raise await unreachable(bootstrap, error) from error
     except BaseException:
         await consumer.stop()
         raise

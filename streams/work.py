@@ -121,10 +121,14 @@ class Work:
     def _decoded(self, batch: Sequence[Received], letters: Letters) -> Pending:
         pending: Pending = {}
         for position, received in enumerate(batch):
+            event: Event | None = None
             try:
-                pending[position] = _Open(received, decode(received.record), letters)
+                event = decode(received.record)
+                self._parts.check(received.record, event)
+                pending[position] = _Open(received, event, letters)
             except InvalidEvent as error:
-                self._refuse(letters, received, None, error)
+                # A question that may be forged must not end the answer to the real one of its id.
+                self._refuse(letters, received, None if isinstance(event, QueryEvent) else event, error)
             except Exception as fault:  # a hole in the codec must not hold up the partition
                 log.exception("record.unreadable", topic=received.record.topic, offset=received.record.offset)
                 unreadable = Poisonous(f"reading it failed: {fault!r}", hint=_POISON_HINT)

@@ -45,5 +45,9 @@ class StoreMismatch(SensoriumError):
     """A collection that lacks fields that this version writes."""
 
 
+class AccessDenied(SensoriumError):
+    """A server answers, and does not let us in: it will not tomorrow either."""
+
+
 class TransientError(SensoriumError):
     """A part that the stage needs is away; the same event is tried again later."""

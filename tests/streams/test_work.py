@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from schemas.answers import AnswerFailed, AnswerFinished
 from schemas.base import Event
@@ -20,6 +21,7 @@ from streams.parts import back_off
 from streams.record import Record
 from streams.refusals import Cap, CapReached, LetterLost
 from streams.shell import Rules
+from streams.tenancy import Producer, checker
 from streams.wire import encode
 from tests.streams.scripted import (
     NOW_MS,
@@ -357,3 +359,13 @@ async def test_suspect_is_tried_alone_and_refused_after_too_many_deaths(tmp_path
     assert broker.acked == list(range(5))
     ledger.close()
     assert not Ledger(tmp_path).is_suspect(broker.received(events[1], 1).record)
+
+
+async def test_a_forged_question_is_refused_without_a_word_to_the_answer_stream() -> None:
+    broker = Broker()
+    check = checker({"newsroom": Producer(tenant="news", secret=SecretStr("a secret"))})
+    forged = QueryAsked(tenant="sports", query_id="q", question="what?")
+    await served(shell_of(echo, broker, check=check), broker, forged)
+    [letter] = broker.of(DeadLetter)
+    assert letter.error == "ForbiddenTenant"
+    assert broker.of(AnswerFailed) == []

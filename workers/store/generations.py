@@ -6,9 +6,9 @@ Raises ``TransientError`` where the store is away.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pymilvus import MilvusClient
 
@@ -21,12 +21,13 @@ _MEMORY = "_documents"
 
 @dataclass(frozen=True, slots=True)
 class Generations:
-    """Those of one alias. ``uri``, ``token`` and ``timeout_s`` (seconds) are those of the server."""
+    """Those of one alias; the server's ``uri``, ``token``, ``timeout_s`` (seconds) and ``tls`` (pymilvus's options)."""
 
     uri: str
     token: str
     alias: str
     timeout_s: float = 10.0
+    tls: Mapping[str, str] = field(default_factory=dict)
 
     def in_use(self) -> str:
         """The generation that the alias names; empty where there is none yet."""
@@ -71,7 +72,7 @@ class Generations:
     @contextmanager
     def _client(self, purpose: str) -> Iterator[MilvusClient]:
         with translated(self.uri, purpose):
-            client = MilvusClient(self.uri, token=self.token, timeout=self.timeout_s)
+            client = MilvusClient(self.uri, token=self.token, timeout=self.timeout_s, **self.tls)
             try:
                 yield client
             finally:

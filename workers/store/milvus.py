@@ -56,9 +56,9 @@ _BUSY = {
 class Server:
     """A connection, made at the first call."""
 
-    def __init__(self, uri: str, token: str, timeout_s: float) -> None:
+    def __init__(self, uri: str, token: str, timeout_s: float, tls: Mapping[str, str] | None = None) -> None:
         self.uri = uri
-        self._client = AsyncMilvusClient(uri, token=token, timeout=timeout_s)
+        self._client = AsyncMilvusClient(uri, token=token, timeout=timeout_s, **(tls or {}))
         self._timeout_s = timeout_s
 
     async def close(self) -> None:
@@ -106,14 +106,21 @@ def is_transient(error: BaseException) -> bool:
     return False
 
 
-def prepare(uri: str, token: str, timeout_s: float, collections: Mapping[str, Kind], alias: str) -> bool:
+def prepare(
+    uri: str,
+    token: str,
+    timeout_s: float,
+    collections: Mapping[str, Kind],
+    alias: str,
+    tls: Mapping[str, str] | None = None,
+) -> bool:
     """Create, index and load ``collections``; let ``alias`` name the first unless it names one already.
 
     Blocks. Several workers may do it at the same time. Returns whether the server is milvus-lite, which its clients
     must flush. (The asynchronous client cannot create an index on milvus-lite, hence a client of its own.)
     """
     with translated(uri, "prepare collections"):
-        client = MilvusClient(uri, token=token, timeout=timeout_s)
+        client = MilvusClient(uri, token=token, timeout=timeout_s, **(tls or {}))
         try:
             for name, kind in collections.items():
                 _ensure_collection(client, name, kind)

@@ -62,6 +62,7 @@ class MilvusStore:
         fingerprint: str = "",
         timeout_s: float = 10.0,
         flush_rows: int = 100,
+        tls: Mapping[str, str] | None = None,
     ) -> None:
         self.dimension = dimension
         self.fingerprint = fingerprint
@@ -70,6 +71,7 @@ class MilvusStore:
         self.documents = f"{self.collection}_documents"
         self._uri, self._token, self._timeout_s = uri, token, timeout_s
         self._flush_rows = flush_rows
+        self._tls = dict(tls or {})
         self._users = 0
         self._starting = asyncio.Lock()
         self._server: Server | None = None
@@ -98,8 +100,10 @@ class MilvusStore:
             self.collection: Kind(chunks_schema(self.dimension), CHUNK_INDEXES, self.fingerprint),
             self.documents: Kind(documents_schema(), DOCUMENT_INDEXES),
         }
-        is_lite = await asyncio.to_thread(prepare, self._uri, self._token, self._timeout_s, collections, self.alias)
-        self._server = Server(self._uri, self._token, self._timeout_s)
+        is_lite = await asyncio.to_thread(
+            prepare, self._uri, self._token, self._timeout_s, collections, self.alias, self._tls
+        )
+        self._server = Server(self._uri, self._token, self._timeout_s, self._tls)
         if is_lite:
             await self._flush()  # rows that an earlier process left
             self._flusher = Flusher(self._flush, FlushPolicy(time.monotonic, rows=self._flush_rows))
